@@ -1,0 +1,73 @@
+// Memory: 64-byte aligned blocks from a caching allocator, or memory borrowed from somebody else.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <ostream>
+
+#include "base/kernel.h"
+
+namespace nonet {
+
+enum class DeviceType : uint8_t { cpu, cuda };
+
+struct Device {
+  DeviceType type = DeviceType::cpu;
+  int index = 0;
+  bool operator==(const Device&) const = default;
+};
+
+std::ostream& operator<<(std::ostream& out, Device device);
+// "cpu" (CUDA devices come with the CUDA kernels). Errors: ValueError for a name of no device, RuntimeError for a
+// device that this build or machine lacks.
+Device device_from_name(const std::string& name);
+
+class Storage {
+ public:
+  // Uninitialised memory. Errors: std::bad_alloc (MemoryError) that states the size.
+  explicit Storage(int64_t bytes);
+  // Memory of another owner, who is told through release when the last Array is gone.
+  Storage(void* data, int64_t bytes, bool writable, std::function<void()> release);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  bool writable() const { return writable_; }
+  Device device() const { return {}; }
+
+  // Counts writes; a copy derived from the contents (packed weights) is valid for one version.
+  uint64_t version() const { return version_.load(std::memory_order_acquire); }
+  void bump_version() { version_.fetch_add(1, std::memory_order_acq_rel); }
+
+  // Parameters are exported read-only, because a write from outside would not bump the version.
+  bool guarded() const { return guarded_.load(std::memory_order_relaxed); }
+  void guard() { guarded_.store(true, std::memory_order_relaxed); }
+  // Set once somebody outside may write at any time (a DLPack export without read-only flag): nothing derived from
+  // the contents may be cached then.
+  bool uncacheable() const { return uncacheable_.load(std::memory_order_relaxed); }
+  void make_uncacheable() { uncacheable_.store(true, std::memory_order_relaxed); }
+
+ private:
+  void* data_;
+  int64_t bytes_;
+  bool writable_ = true;
+  std::function<void()> release_;
+  std::atomic<uint64_t> version_ = 0;
+  std::atomic<bool> guarded_ = false;
+  std::atomic<bool> uncacheable_ = false;
+};
+
+struct MemoryStats {
+  int64_t in_use;  // bytes held by arrays
+  int64_t cached;  // bytes kept for reuse
+  int64_t peak;    // largest in_use since the last reset_peak_memory()
+};
+MemoryStats memory_stats();
+void reset_peak_memory();
+// Returns cached blocks to the system.
+void empty_cache();
+
+}  // namespace nonet

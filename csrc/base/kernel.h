@@ -1,0 +1,91 @@
+// What a kernel file (*.simd.cpp) may know of the rest: plain types and how it is chosen at run time.
+//
+// Kernel files are compiled once per instruction set. No inline function and no library header may enter them from
+// here: the linker could keep a copy that was compiled for AVX-512 and run it on a machine that has none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nonet {
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+// Order matters nowhere but in names[] of dtype.cpp.
+enum class DType : uint8_t { float32, bfloat16, int64, int32, uint8, boolean };
+
+enum class Isa : int { scalar, avx2, avx512 };
+
+// The instruction set in use: the best one of this machine, or a lower one forced by NONET_ISA or set_isa().
+Isa isa();
+
+// What a draw of random numbers is a function of (see array/generator.h and simd/philox.h).
+struct PhiloxKey {
+  uint64_t seed;
+  uint64_t offset;  // the first counter of this draw
+};
+
+using BlockFunction = void (*)(void* context, int64_t block);
+
+// Runs function(context, b) for b in [0, blocks) on the thread pool; returns when all are done. The split into blocks
+// belongs to the caller and must not depend on the number of threads. Called from inside another region, or while a
+// second thread holds the pool, it runs serially.
+void run_blocks(int64_t blocks, BlockFunction function, void* context);
+
+template <class Body>
+static inline void parallel_blocks(int64_t blocks, const Body& body) {
+  if (blocks == 1) return body(0);
+  run_blocks(
+      blocks, [](void* context, int64_t block) { (*static_cast<const Body*>(context))(block); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// Splits [0, n) into ranges of `grain` items: body(begin, end).
+template <class Body>
+static inline void parallel_for(int64_t n, int64_t grain, const Body& body) {
+  if (n <= 0) return;
+  if (n <= grain) return body(static_cast<int64_t>(0), n);
+  parallel_blocks((n + grain - 1) / grain, [&](int64_t block) {
+    const int64_t begin = block * grain;
+    body(begin, begin + grain < n ? begin + grain : n);
+  });
+}
+
+}  // namespace nonet
+
+// NONET_KERNELS(SoftmaxKernels, softmax_kernels) declares one constant table of function pointers per instruction set
+// (each `*.simd.cpp` defines its own) and softmax_kernels(), which returns the one in use.
+#if defined(__x86_64__)
+#define NONET_KERNELS(Table, name) \
+  namespace scalar {               \
+  extern const Table name;         \
+  }                                \
+  namespace avx2 {                 \
+  extern const Table name;         \
+  }                                \
+  namespace avx512 {               \
+  extern const Table name;         \
+  }                                \
+  inline const Table& name() {     \
+    switch (isa()) {               \
+      case Isa::avx512:            \
+        return avx512::name;       \
+      case Isa::avx2:              \
+        return avx2::name;         \
+      default:                     \
+        return scalar::name;       \
+    }                              \
+  }                                \
+  static_assert(true, "a semicolon")
+#else
+#define NONET_KERNELS(Table, name) \
+  namespace scalar {               \
+  extern const Table name;         \
+  }                                \
+  inline const Table& name() {     \
+    return scalar::name;           \
+  }                                \
+  static_assert(true, "a semicolon")
+#endif

@@ -1,0 +1,175 @@
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "base/kernel.h"
+
+namespace nonet {
+
+namespace {
+
+constexpr int max_threads = 1024;
+// Kernels follow each other within microseconds, so a worker spins that long before it sleeps; longer spinning would
+// starve a busy machine.
+constexpr auto spin_time = std::chrono::microseconds(50);
+
+thread_local bool inside_region = false;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Spins until ready() or the time is up.
+template <class Ready>
+bool spin_until(const Ready& ready) {
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() - start < spin_time);
+  return ready();
+}
+
+struct Job {
+  int64_t blocks = 0;
+  BlockFunction function = nullptr;
+  void* context = nullptr;
+};
+
+class Pool {
+ public:
+  explicit Pool(int threads) : threads_(threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  }
+
+  ~Pool() {
+    stop_ = true;
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+
+  int threads() const { return threads_; }
+
+  void run(const Job& job) {
+    job_ = job;
+    pending_.store(threads_ - 1, std::memory_order_relaxed);
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+    part(0);
+    if (spin_until([&] { return pending_.load(std::memory_order_acquire) == 0; })) return;
+    for (int left = pending_.load(std::memory_order_acquire); left != 0;
+         left = pending_.load(std::memory_order_acquire))
+      pending_.wait(left, std::memory_order_acquire);
+  }
+
+ private:
+  void part(int index) {
+    inside_region = true;
+    const int64_t begin = job_.blocks * index / threads_;
+    const int64_t end = job_.blocks * (index + 1) / threads_;
+    for (int64_t block = begin; block < end; ++block) job_.function(job_.context, block);
+    inside_region = false;
+  }
+
+  void work(int index) {
+    for (uint32_t seen = 0;;) {
+      if (!spin_until([&] { return round_.load(std::memory_order_acquire) != seen; }))
+        round_.wait(seen, std::memory_order_acquire);
+      if (round_.load(std::memory_order_acquire) == seen) continue;
+      ++seen;  // rounds come one at a time: the next starts only after every worker has counted down
+      if (stop_) return;
+      part(index);
+      if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
+    }
+  }
+
+  const int threads_;
+  Job job_;
+  std::atomic<bool> stop_ = false;
+  alignas(64) std::atomic<uint32_t> round_ = 0;
+  alignas(64) std::atomic<int> pending_ = 0;
+  std::vector<std::thread> workers_;
+};
+
+int default_threads() {
+  if (const char* text = std::getenv("NONET_NUM_THREADS"); text != nullptr && *text != '\0') {
+    char* end = nullptr;
+    const long count = std::strtol(text, &end, 10);
+    check(*end == '\0' && count >= 1 && count <= max_threads, "NONET_NUM_THREADS: expected an integer from 1 to ",
+          max_threads, ", got ", text);
+    return static_cast<int>(count);
+  }
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) return std::max(1, CPU_COUNT(&cpus));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+struct State {
+  std::mutex mutex;      // held for a whole region: one outer region at a time
+  Pool* pool = nullptr;  // started by the first region
+  std::atomic<int> threads = default_threads();
+};
+
+State& state() {
+  // Never destroyed: worker threads may outlive static destructors. A forked child has no workers, so it gets a new
+  // state in place (the parent's may be locked, and its pool cannot be joined); the thread count carries over.
+  static State* instance = [] {
+    pthread_atfork(nullptr, nullptr, [] {
+      State& old = state();
+      const int threads = old.threads.load();
+      new (&old) State;
+      old.threads = threads;
+      inside_region = false;
+    });
+    return new State;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+int num_threads() {
+  return state().threads;
+}
+
+void set_num_threads(int count) {
+  check(count >= 1 && count <= max_threads, "set_num_threads: expected an integer from 1 to ", max_threads, ", got ",
+        count);
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  if (s.threads == count) return;
+  delete s.pool;
+  s.pool = nullptr;
+  s.threads = count;
+}
+
+void run_blocks(int64_t blocks, BlockFunction function, void* context) {
+  State& s = state();
+  if (blocks > 1 && s.threads > 1 && !inside_region) {
+    if (const std::unique_lock lock(s.mutex, std::try_to_lock); lock.owns_lock()) {
+      if (s.pool == nullptr && s.threads > 1) s.pool = new Pool(s.threads);
+      if (s.pool != nullptr) return s.pool->run({blocks, function, context});
+    }
+  }
+  for (int64_t block = 0; block < blocks; ++block) function(context, block);
+}
+
+}  // namespace nonet

@@ -1,0 +1,98 @@
+// What every bind.cpp includes: pybind11, the Shape caster, the guard that releases the interpreter's lock, and the
+// protocol of gradient rules.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "array/array.h"
+
+namespace py = pybind11;
+
+// None for a `const Array*` is a null pointer at the first try: pybind11's own caster would try every argument twice.
+// Where an op takes an Array by reference, None stays a TypeError. Ahead of the first py::cast of an Array.
+template <>
+struct pybind11::detail::type_caster<nonet::Array> : type_caster_base<nonet::Array> {
+  bool load(handle source, bool convert) {
+    if (source.is_none()) {
+      value = nullptr;
+      return true;
+    }
+    return type_caster_base<nonet::Array>::load(source, convert);
+  }
+};
+
+namespace nonet {
+// Pass to def(): kernels run without the interpreter's lock.
+using no_gil = py::call_guard<py::gil_scoped_release>;
+
+// What a gradient rule is told per input (`needs`) and what it returns.
+// False: not wanted (null). True: wanted. An Array: wanted, and here is the memory.
+inline Array* wanted(const py::handle need, Array& out) {
+  if (need.ptr() == Py_False) return nullptr;
+  if (need.ptr() != Py_True) out = py::cast<const Array&>(need);
+  return &out;
+}
+
+// What a rule returns: None, the array that was given, or a new one.
+inline py::object given_or_new(const py::handle need, Array& out) {
+  if (need.ptr() == Py_False) return py::none();
+  if (need.ptr() != Py_True) return py::reinterpret_borrow<py::object>(need);
+  return py::cast(std::move(out));
+}
+
+inline const Array& or_undefined(const Array* array) {
+  static const Array undefined{};
+  return array == nullptr ? undefined : *array;
+}
+}  // namespace nonet
+
+namespace pybind11::detail {
+
+// Shape <-> tuple (or any sequence) of ints.
+template <>
+struct type_caster<nonet::Shape> {
+  PYBIND11_TYPE_CASTER(nonet::Shape, io_name("collections.abc.Sequence[typing.SupportsInt]", "tuple[int, ...]"));
+
+  bool load(handle source, bool) {
+    if (!PyTuple_Check(source.ptr()) && !PyList_Check(source.ptr())) return false;
+    value = nonet::Shape();
+    for (const handle item : reinterpret_borrow<sequence>(source)) {
+      const int64_t size = PyLong_AsLongLong(item.ptr());
+      if (size == -1 && PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        return false;
+      }
+      value.push_back(size);
+    }
+    return true;
+  }
+
+  static handle cast(const nonet::Shape& shape, return_value_policy, handle) {
+    PyObject* out = PyTuple_New(shape.rank());
+    for (int axis = 0; axis < shape.rank(); ++axis) PyTuple_SET_ITEM(out, axis, PyLong_FromLongLong(shape[axis]));
+    return out;
+  }
+};
+
+// DType <-> its name. A string compare costs less than an enum object from Python.
+template <>
+struct type_caster<nonet::DType> {
+  PYBIND11_TYPE_CASTER(nonet::DType, const_name("str"));
+
+  bool load(handle source, bool) {
+    const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8(source.ptr()) : nullptr;
+    if (text == nullptr) return false;
+    value = nonet::dtype_from_name(text);
+    return true;
+  }
+
+  static handle cast(nonet::DType dtype, return_value_policy, handle) {
+    static PyObject* names[6] = {};
+    PyObject*& text = names[static_cast<int>(dtype)];
+    if (text == nullptr) text = PyUnicode_InternFromString(nonet::name(dtype));
+    return Py_NewRef(text);
+  }
+};
+
+}  // namespace pybind11::detail

@@ -1,0 +1,104 @@
+// Convolution (cross-correlation) of images, and of sequences as images of height 1.
+//
+//   Y[n, o, y, x] = b[o] + sum_{c, i, j} W[o, c, i, j] X[n, g C/G + c, y sh + i dh - top, x sw + j dw - left]
+//   dX is the same sum read backwards, dW[o, c, i, j] = sum_{n, y, x} dY X, db[o] = sum_{n, y, x} dY
+//
+// N batch, C and O channels in and out, G groups (g: the group of o), H x W image, i x j kernel positions; stride s,
+// dilation d, zero padding on four sides. X [N, C, H, W], W [O, C/G, kh, kw], b [O], Y [N, O, OH, OW]; the batch axis
+// may be absent, and so may H and kh (conv1d). float32, or bfloat16 by way of float32. Arrays of rank 4 are read plain
+// or nhwc and written nhwc. Y = f(Y) for an activation f without saved input (relu, tanh, sigmoid). Saved: X, W, Y if
+// f.
+//
+// Everything is the batch-reduce product of ops/matmul/brgemm.h over a list of kernel positions, with pixels as rows
+// (Georganas et al., "Harnessing Deep Learning via a Single Building Block", IPDPS 2020): pixels of one row of a
+// zero-padded nhwc image lie a fixed distance apart, so nothing is gathered. For dX with stride, the input pixels
+// congruent modulo the stride form one such correlation each. dW takes pixels as the summed index. Results do not
+// depend on the number of threads.
+#pragma once
+
+#include "ops/matmul/linear.h"
+
+namespace nonet {
+
+class Array;
+class Shape;
+
+// Where pixels of a batch lie: element (n, y, x, c) at data[n image + y row + x pixel + c].
+template <class T>
+struct Pixels {
+  T* data;
+  int64_t image, row, pixel;
+};
+
+// A kernel position: its input pixel for output pixel (0, 0), and its first row in the weights, which have one row of
+// output channels per position and channel of a group.
+struct Tap {
+  int64_t y, x;
+  int64_t weight;
+};
+
+// The pixels a correlation runs over. Steps are the distance in the input between neighbours of the output.
+struct Grid {
+  int64_t images, rows, cols;
+  int64_t last_cols;  // of the very last row: a long list of pixels may be cut into rows
+  int64_t step_y, step_x;
+  int64_t groups;
+  int64_t in, out;  // channels per group of the two images
+};
+
+// out(n, y, x, :) = f(bias + sum_taps in(n, y step_y + tap.y, x step_x + tap.x, :) W_tap)
+struct Correlation {
+  Grid grid;
+  Pixels<const float> in;
+  Pixels<float> out;
+  const Tap* taps;
+  int64_t tap_count;
+  int64_t depth;         // floats per tap: channels of a group, or several pixels of all of them
+  const float* weights;  // [groups][out / 32 rounded up][positions * in][32]; depthwise: [positions][channels]
+  int64_t panel_floats;  // of one panel
+  const float* bias;     // [groups out] or null
+  Activation activation;
+};
+
+// partial[slice][tap] (+)= sum over the pixels of a slice of in(…)^T out(…), [depth, out] per tap and group.
+struct WeightGradient {
+  Grid grid;
+  Pixels<const float> in;
+  Pixels<const float> out;  // dY; pixels may be read up to the next multiple of `width` channels
+  const Tap* taps;
+  int64_t tap_count;
+  int64_t depth;
+  float* partial;  // [slices][groups][positions * in][out]; depthwise: [slices][positions][channels]
+  int64_t slices;
+  int64_t floats;  // of one slice
+  bool accumulate;
+};
+
+struct ConvKernels {
+  int64_t width;  // floats of a vector
+  void (*correlate)(const Correlation& c);
+  void (*correlate_depthwise)(const Correlation& c);
+  void (*weight_gradient)(const WeightGradient& g);
+  void (*weight_gradient_depthwise)(const WeightGradient& g);
+  // Adds slices 1 … into slice 0 by a tree.
+  void (*sum_slices)(float* partial, int64_t slices, int64_t floats);
+};
+NONET_KERNELS(ConvKernels, conv_kernels);
+
+// Pairs are (height, width); padding is top, bottom, left, right.
+struct ConvOptions {
+  int64_t stride[2] = {1, 1};
+  int64_t padding[4] = {0, 0, 0, 0};
+  int64_t dilation[2] = {1, 1};
+  int64_t groups = 1;
+  Activation activation = Activation::none;  // none, relu, tanh or sigmoid
+  const char* op = "conv2d";
+};
+
+// Errors: TypeError for dtypes, ValueError for shapes and for a kernel larger than the padded input.
+Array conv_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options);
+
+void conv_backward(const Array& dy, const Array& x, const Array& weight, const Array& y, const ConvOptions& options,
+                   const LayerGradients& out);
+
+}  // namespace nonet

@@ -1,0 +1,291 @@
+#include "ops/conv/conv.h"
+
+#include "ops/matmul/brgemm.h"
+#include "ops/matmul/epilogue.h"
+
+namespace nonet::NONET_NS {
+
+namespace {
+
+constexpr int64_t block_flops = 800'000;  // of one task: enough to hide a fork, few enough to share out
+constexpr int64_t most_terms = 64;        // of one product
+
+// How a grid is cut into tasks: rows of all images together, and panels of 32 output channels of all groups together.
+struct Split {
+  int64_t all_rows, rows, row_blocks;
+  int64_t all_panels, panels, panel_blocks;
+  int64_t tasks, grain;
+};
+
+// flops: operations per output row and panel.
+Split split(const Grid& grid, int64_t all_panels, int64_t flops) {
+  Split s;
+  const int64_t row = maximum(1, flops);
+  s.all_rows = grid.images * grid.rows;
+  s.all_panels = all_panels;
+  s.panels = all_panels;
+  // At least as many pixels as make reading the weights worth while.
+  s.rows = minimum(s.all_rows, maximum(divide_up(128, grid.cols), block_flops / (row * all_panels)));
+  s.row_blocks = divide_up(s.all_rows, s.rows);
+  // Too few tasks to share out: cut the channels too.
+  while (s.row_blocks * divide_up(all_panels, s.panels) < 16 && s.panels > 1 && row * s.rows * s.panels > block_flops)
+    s.panels = divide_up(s.panels, 2);
+  s.panel_blocks = divide_up(all_panels, s.panels);
+  s.tasks = s.row_blocks * s.panel_blocks;
+  s.grain = maximum(1, block_flops / (row * s.rows * s.panels));
+  return s;
+}
+
+struct Task {
+  int64_t begin, end;  // rows
+  int64_t panel, panels;
+};
+
+// body(task) for all of them.
+template <class Body>
+void for_tasks(const Split& s, const Body& body) {
+  parallel_for(s.tasks, s.grain, [&](int64_t first, int64_t last) {
+    for (int64_t t = first; t < last; ++t) {
+      const int64_t row = t / s.panel_blocks * s.rows;
+      const int64_t panel = t % s.panel_blocks * s.panels;
+      body(Task{row, minimum(row + s.rows, s.all_rows), panel, minimum(s.panels, s.all_panels - panel)});
+    }
+  });
+}
+
+// A row of the grid: where it lies in both images, and its pixels.
+struct Row {
+  int64_t in, out, cols;
+};
+template <class T>
+Row row_at(const Grid& grid, const Pixels<const float>& in, const Pixels<T>& out, int64_t number) {
+  const int64_t image = number / grid.rows;
+  const int64_t row = number % grid.rows;
+  return {image * in.image + row * grid.step_y * in.row, image * out.image + row * out.row,
+          number == grid.images * grid.rows - 1 ? grid.last_cols : grid.cols};
+}
+
+// A part of the sum: taps [from, to), floats [k, k + kb) of each.
+struct Chunk {
+  int64_t from, to, k, kb;
+  bool first, last;
+};
+
+// Cuts the sum into chunks whose part of a panel stays in L1.
+template <class Body>
+void for_chunks(int64_t taps, int64_t depth, const Body& body) {
+  const int64_t parts = maximum(1, divide_up(depth, k_block));
+  const int64_t kb = divide_up(depth, parts);
+  const int64_t together = parts > 1 ? 1 : minimum(most_terms, maximum(1, k_block / maximum(kb, 1)));
+  for (int64_t from = 0; from < taps; from += together) {
+    const int64_t to = minimum(from + together, taps);
+    int64_t k = 0;
+    do {
+      const int64_t end = minimum(k + kb, depth);
+      body(Chunk{from, to, k, end - k, from == 0 && k == 0, to == taps && end == depth});
+      k = end;
+    } while (k < depth);
+  }
+}
+
+// One panel of output channels on the rows of a task.
+void correlate_panel(const Correlation& c, const Task& t, int64_t group, int64_t panel, const float* weights) {
+  const int64_t channel = group * c.grid.out + panel * panel_columns;
+  const int64_t channels = minimum(panel_columns, c.grid.out - panel * panel_columns);
+  const float* bias = c.bias == nullptr ? nullptr : c.bias + channel;
+  for_chunks(c.tap_count, c.depth, [&](const Chunk& chunk) {
+    for (int64_t number = t.begin; number < t.end; ++number) {
+      const Row row = row_at(c.grid, c.in, c.out, number);
+      const float* in = c.in.data + row.in + group * c.grid.in + chunk.k;
+      float* out = c.out.data + row.out + channel;
+      Term terms[most_terms];
+      for (int64_t i = chunk.from; i < chunk.to; ++i) {
+        const Tap& tap = c.taps[i];
+        terms[i - chunk.from] = {in + tap.y * c.in.row + tap.x * c.in.pixel,
+                                 weights + (tap.weight + chunk.k) * panel_columns};
+      }
+      const Product product{
+          terms,       chunk.to - chunk.from, chunk.kb, c.grid.step_x * c.in.pixel, panel_columns, out,
+          c.out.pixel, !chunk.first,          bias};
+      brgemm(row.cols, channels, product, [&](int64_t begin, int64_t end) {
+        if (chunk.last)
+          finish(out + begin * c.out.pixel, c.out.pixel, end - begin, channels, nullptr, c.activation, nullptr);
+      });
+    }
+  });
+}
+
+void correlate(const Correlation& c) {
+  const Grid& grid = c.grid;
+  const int64_t panels = divide_up(grid.out, panel_columns);
+  const int64_t flops = 2 * grid.cols * c.tap_count * c.depth * minimum(grid.out, panel_columns);
+  for_tasks(split(grid, grid.groups * panels, flops), [&](const Task& t) {
+    for (int64_t p = t.panel; p < t.panel + t.panels; ++p)
+      correlate_panel(c, t, p / panels, p % panels, c.weights + p * c.panel_floats);
+  });
+}
+
+// ---------------------------------------------------------------- one channel per group: vectors of channels
+// P neighbouring pixels.
+template <int P, class Lanes>
+NONET_INLINE void depthwise_pixels(const Correlation& c, const float* in, float* out, int64_t channel, Lanes lanes) {
+  F acc[P] = {};
+  for (int64_t i = 0; i < c.tap_count; ++i) {
+    const Tap& tap = c.taps[i];
+    const F w = load_lanes(c.weights + tap.weight * c.grid.groups + channel, lanes);
+    const float* x = in + tap.y * c.in.row + tap.x * c.in.pixel + channel;
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) acc[p] = fma(load_lanes(x + p * c.grid.step_x * c.in.pixel, lanes), w, acc[p]);
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) store_lanes(out + p * c.out.pixel + channel, acc[p], lanes);
+}
+
+template <class Lanes>
+NONET_INLINE void depthwise_row(const Correlation& c, const float* in, float* out, int64_t cols, int64_t channel,
+                                Lanes lanes) {
+  const int64_t step = c.grid.step_x * c.in.pixel;
+  int64_t x = 0;
+  for (; x + 4 <= cols; x += 4) depthwise_pixels<4>(c, in + x * step, out + x * c.out.pixel, channel, lanes);
+  for (; x < cols; ++x) depthwise_pixels<1>(c, in + x * step, out + x * c.out.pixel, channel, lanes);
+}
+
+// A lane count that the compiler knows.
+struct AllOfThem {
+  constexpr operator int64_t() const { return width; }
+};
+
+void correlate_depthwise(const Correlation& c) {
+  const Grid& grid = c.grid;
+  for_tasks(split(grid, divide_up(grid.groups, width), 2 * grid.cols * c.tap_count * width), [&](const Task& t) {
+    const int64_t first = t.panel * width;
+    const int64_t last = minimum((t.panel + t.panels) * width, grid.groups);
+    for (int64_t number = t.begin; number < t.end; ++number) {
+      const Row row = row_at(grid, c.in, c.out, number);
+      const float* in = c.in.data + row.in;
+      float* out = c.out.data + row.out;
+      int64_t channel = first;
+      for (; channel + width <= last; channel += width) depthwise_row(c, in, out, row.cols, channel, AllOfThem{});
+      if (channel < last) depthwise_row(c, in, out, row.cols, channel, last - channel);
+      finish(out + first, c.out.pixel, row.cols, last - first, c.bias == nullptr ? nullptr : c.bias + first,
+             c.activation, nullptr);
+    }
+  });
+}
+
+// ---------------------------------------------------------------- weights: pixels are the summed index
+// Rows [begin, end) of all images together that belong to a slice.
+struct Slice {
+  int64_t begin, end;
+};
+Slice slice(const WeightGradient& g, int64_t number) {
+  const int64_t rows = g.grid.images * g.grid.rows;
+  return {rows * number / g.slices, rows * (number + 1) / g.slices};
+}
+
+// One panel of output channels, all taps, over the rows of a slice.
+void gradient_panel(const WeightGradient& g, const Slice& s, int64_t group, int64_t panel, float* partial) {
+  const Grid& grid = g.grid;
+  const int64_t channels = minimum(panel_columns, grid.out - panel * panel_columns);
+  const float* in = g.in.data + group * grid.in;
+  const float* out = g.out.data + group * grid.out + panel * panel_columns;
+  const int64_t together = minimum(most_terms, maximum(1, k_block / maximum(grid.cols, 1)));
+  // A few rows at a time, all taps of them: they stay in cache.
+  int64_t from = s.begin;
+  do {  // once even for no rows: the sum is then 0
+    int64_t to = minimum(from + together, s.end);
+    if (to == grid.images * grid.rows && to - from > 1 && grid.last_cols != grid.cols) --to;  // comes by itself
+    const int64_t cols = to == grid.images * grid.rows ? grid.last_cols : grid.cols;
+    for (int64_t i = 0; i < g.tap_count; ++i) {
+      const Tap& tap = g.taps[i];
+      Term terms[most_terms];
+      for (int64_t number = from; number < to; ++number) {
+        const Row row = row_at(grid, g.in, g.out, number);
+        terms[number - from] = {in + row.in + tap.y * g.in.row + tap.x * g.in.pixel, out + row.out};
+      }
+      const Product product{terms,       to - from,
+                            cols,        grid.step_x * g.in.pixel,
+                            g.out.pixel, partial + tap.weight * grid.out + panel * panel_columns,
+                            grid.out,    g.accumulate || from > s.begin};
+      brgemm<Order::columns>(g.depth, channels, product, NoEpilogue{});
+    }
+    from = to;
+  } while (from < s.end);
+}
+
+void weight_gradient(const WeightGradient& g) {
+  const int64_t panels = divide_up(g.grid.out, panel_columns);
+  const int64_t all_panels = panels * g.grid.groups;
+  const int64_t flops = 2 * g.grid.cols * g.grid.rows * g.grid.images / g.slices * g.tap_count * g.depth *
+                        minimum(g.grid.out, panel_columns);
+  parallel_for(g.slices * all_panels, maximum(1, block_flops / maximum(1, flops)), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t group = t % all_panels / panels;
+      float* partial = g.partial + t / all_panels * g.floats + group * (g.floats / g.grid.groups);
+      gradient_panel(g, slice(g, t / all_panels), group, t % panels, partial);
+    }
+  });
+}
+
+// T taps of one vector of channels over the rows of a slice.
+template <int T>
+void depthwise_gradient(const WeightGradient& g, const Slice& s, const Tap* taps, float* partial, int64_t channel,
+                        int64_t lanes) {
+  const int64_t step = g.grid.step_x * g.in.pixel;
+  F total[T] = {};
+  for (int64_t number = s.begin; number < s.end; ++number) {
+    const Row row = row_at(g.grid, g.in, g.out, number);
+    const float* in = g.in.data + row.in + channel;
+    const float* out = g.out.data + row.out + channel;
+    F sum[T] = {};
+    for (int64_t x = 0; x < row.cols; ++x) {
+      const F d = load_lanes(out + x * g.out.pixel, lanes);
+#pragma GCC unroll 4
+      for (int i = 0; i < T; ++i) {
+        const float* at = in + taps[i].y * g.in.row + taps[i].x * g.in.pixel + x * step;
+        sum[i] = fma(load_lanes(at, lanes), d, sum[i]);
+      }
+    }
+    for (int i = 0; i < T; ++i) total[i] += sum[i];
+  }
+  for (int i = 0; i < T; ++i) {
+    float* to = partial + taps[i].weight * g.grid.groups + channel;
+    store_lanes(to, g.accumulate ? load_lanes(to, lanes) + total[i] : total[i], lanes);
+  }
+}
+
+void weight_gradient_depthwise(const WeightGradient& g) {
+  parallel_for(g.slices, 1, [&](int64_t first, int64_t last) {
+    for (int64_t number = first; number < last; ++number) {
+      float* partial = g.partial + number * g.floats;
+      for_vectors(g.grid.groups, [&](int64_t channel, int64_t lanes) {
+        int64_t i = 0;
+        for (; i + 4 <= g.tap_count; i += 4)
+          depthwise_gradient<4>(g, slice(g, number), g.taps + i, partial, channel, lanes);
+        for (; i < g.tap_count; ++i) depthwise_gradient<1>(g, slice(g, number), g.taps + i, partial, channel, lanes);
+      });
+    }
+  });
+}
+
+void sum_slices(float* partial, int64_t slices, int64_t floats) {
+  parallel_for(floats, 8192, [&](int64_t begin, int64_t end) {
+    for (int64_t left = slices; left > 1; left = divide_up(left, 2)) {
+      const int64_t half = divide_up(left, 2);
+      for (int64_t i = 0; i + half < left; ++i) {
+        float* to = partial + i * floats + begin;
+        const float* from = partial + (i + half) * floats + begin;
+        for_vectors(end - begin, [&](int64_t j, int64_t lanes) {
+          store_lanes(to + j, load_lanes(to + j, lanes) + load_lanes(from + j, lanes), lanes);
+        });
+      }
+    }
+  });
+}
+
+}  // namespace
+
+constinit const ConvKernels conv_kernels = {
+    width, correlate, correlate_depthwise, weight_gradient, weight_gradient_depthwise, sum_slices};
+
+}  // namespace nonet::NONET_NS

@@ -1,0 +1,143 @@
+#include "ops/conv/layout.h"
+
+#include <algorithm>
+
+namespace nonet {
+
+namespace {
+
+constexpr int64_t panel_columns = 32;
+constexpr int64_t grain = 16384;  // floats moved by a task
+
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Columns [from, to) of one row of a plain image, c channels `plane` apart, to pixels.
+void gather_row(const float* row, int64_t plane, int64_t c, int64_t from, int64_t to, float* pixels, int64_t pixel) {
+  constexpr int64_t together = 16;  // channels read side by side, so that a line of pixels is written once
+  for (int64_t c0 = 0; c0 < c; c0 += together) {
+    const int64_t c1 = std::min(c0 + together, c);
+    float* to_pixel = pixels;
+    for (int64_t x = from; x < to; ++x, to_pixel += pixel) {
+      for (int64_t ch = c0; ch < c1; ++ch) to_pixel[ch] = row[ch * plane + x];
+    }
+  }
+}
+
+// W in panels: for every group and panel of 32 columns, [positions][depth][32], where element(row, column, position)
+// finds the weight of a group.
+template <class Element>
+Array pack(const ConvSizes& s, int64_t columns, int64_t depth, const Element& element) {
+  const int64_t panels = divide_up(columns, panel_columns);
+  const int64_t panel_floats = s.positions() * depth * panel_columns;
+  const Array out(Shape{s.groups * panels * panel_floats});
+  float* to = out.data<float>();
+  parallel_for(s.groups * panels, 1 + grain / (panel_floats + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      float* at = to + p * panel_floats;
+      const int64_t column = p % panels * panel_columns;
+      const int64_t count = std::min(panel_columns, columns - column);
+      for (int64_t position = 0; position < s.positions(); ++position) {
+        for (int64_t row = 0; row < depth; ++row, at += panel_columns) {
+          for (int64_t j = 0; j < count; ++j) at[j] = element(p / panels, row, column + j, position);
+          std::fill(at + count, at + panel_columns, 0.f);
+        }
+      }
+    }
+  });
+  return out;
+}
+
+// The position with its kernel column counted from the last.
+int64_t mirrored(const ConvSizes& s, int64_t position) {
+  return position / s.kw * s.kw + s.kw - 1 - position % s.kw;
+}
+
+}  // namespace
+
+bool copies(const Array& x, const Window& window) {
+  const bool stored_so = x.format() == Format::nhwc || x.dim(1) == 1 || x.dim(2) * x.dim(3) == 1;
+  return !stored_so || window.top != 0 || window.left != 0 || window.height > x.dim(2) || window.width > x.dim(3) ||
+         window.pixel != x.dim(1);
+}
+
+Pixels<const float> windowed(const Array& x, int64_t first, int64_t count, const Window& window, Array& memory) {
+  const int64_t c = x.dim(1);
+  const int64_t h = x.dim(2);
+  const int64_t w = x.dim(3);
+  const float* from = x.raw<float>() + first * c * h * w;
+  if (!copies(x, window)) return {from, h * w * c, w * c, c};
+  const int64_t row_floats = window.width * window.pixel;
+  if (!memory.defined() || memory.numel() < count * window.height * row_floats)
+    memory = Array(Shape{count * window.height * row_floats});
+  float* to = memory.data<float>();
+  const int64_t left = std::min(window.width, std::max<int64_t>(window.left, 0));  // first column inside the image
+  const int64_t right = std::max(left, std::min(window.width, window.left + w));
+  parallel_for(count * window.height, 1 + grain / (row_floats + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t image = r / window.height;
+      const int64_t y = r % window.height - window.top;
+      float* row = to + r * row_floats;
+      const bool inside = y >= 0 && y < h && left < right;
+      if (!inside || window.pixel > c || left > 0 || right < window.width) std::fill(row, row + row_floats, 0.f);
+      if (!inside) continue;
+      const int64_t x0 = left - window.left;
+      const int64_t x1 = right - window.left;
+      float* pixels = row + left * window.pixel;
+      if (x.format() == Format::plain) {
+        gather_row(from + (image * c * h + y) * w, h * w, c, x0, x1, pixels, window.pixel);
+      } else {
+        const float* source = from + ((image * h + y) * w + x0) * c;
+        if (window.pixel == c) {
+          std::copy_n(source, (x1 - x0) * c, pixels);
+        } else {
+          for (int64_t i = x0; i < x1; ++i, source += c, pixels += window.pixel) std::copy_n(source, c, pixels);
+        }
+      }
+    }
+  });
+  return {to, window.height * row_floats, row_floats, window.pixel};
+}
+
+Array pack_forward(const Array& weight, const ConvSizes& s) {
+  const float* w = weight.data<float>();
+  return pack(s, s.out, s.in, [&](int64_t group, int64_t row, int64_t column, int64_t position) {
+    return w[((group * s.out + column) * s.in + row) * s.positions() + position];
+  });
+}
+
+Array pack_backward(const Array& weight, const ConvSizes& s) {
+  const float* w = weight.data<float>();
+  return pack(s, s.in, s.out, [&](int64_t group, int64_t row, int64_t column, int64_t position) {
+    return w[((group * s.out + row) * s.in + column) * s.positions() + mirrored(s, position)];
+  });
+}
+
+Array pack_depthwise(const Array& weight, const ConvSizes& s, bool reversed) {
+  const Array out(Shape{s.positions() * s.o});
+  const float* w = weight.data<float>();
+  float* to = out.data<float>();
+  for (int64_t position = 0; position < s.positions(); ++position) {
+    const int64_t source = reversed ? mirrored(s, position) : position;
+    for (int64_t ch = 0; ch < s.o; ++ch) *to++ = w[ch * s.positions() + source];
+  }
+  return out;
+}
+
+void unpack_gradient(const float* packed, const Array& weight, const ConvSizes& s) {
+  float* w = weight.data<float>();
+  const int64_t positions = s.positions();
+  const int64_t row_floats = s.in * positions;  // of one output channel
+  const int64_t step = s.depthwise() ? s.o : s.out;
+  parallel_for(s.o, 1 + grain / (row_floats + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) {
+      const float* from = s.depthwise() ? packed + o : packed + (o / s.out * row_floats * s.out + o % s.out);
+      for (int64_t position = 0; position < positions; ++position) {
+        for (int64_t ch = 0; ch < s.in; ++ch, from += step) w[o * row_floats + ch * positions + position] = *from;
+      }
+    }
+  });
+}
+
+}  // namespace nonet

@@ -1,0 +1,137 @@
+#include "ops/loss/cross_entropy.h"
+
+#include "array/axis.h"
+#include "ops/loss/common.h"
+
+namespace nonet {
+
+namespace {
+
+constexpr const char* op = "cross_entropy";
+
+ClassTerms terms_of(const CrossEntropyTask& task, int64_t classes) {
+  ClassTerms out{nullptr, static_cast<float>(classes), static_cast<float>(task.smoothing),
+                 static_cast<float>(1. / task.divisor)};
+  if (task.weight.defined()) {
+    out.weight = task.weight.data<float>();
+    out.weight_sum = static_cast<float>(total(out.weight, classes));
+  }
+  return out;
+}
+
+float* pointer(const Array& array) {
+  return array.defined() ? array.data<float>() : nullptr;
+}
+
+}  // namespace
+
+CrossEntropyTask cross_entropy_task(const Shape& logits, const Array& target, const Array* weight, int64_t ignore,
+                                    double smoothing, Reduction reduction) {
+  const ClassAxis axis = class_axis(logits, op);
+  check(smoothing >= 0 && smoothing <= 1, op, ": label_smoothing must be in [0, 1], got ", smoothing);
+  CrossEntropyTask task;
+  task.weight = class_weights(weight, axis.classes, op);
+  task.ignore = ignore;
+  task.smoothing = smoothing;
+  task.probabilities = target.shape() == logits;
+  if (task.probabilities) {
+    check<TypeError>(is_floating(target.dtype()), op,
+                     ": target of the input's shape must hold class probabilities (floating point), got ",
+                     target.dtype());
+    check(ignore < 0, op, ": ignore_index is for class indices, not for probabilities, got ", ignore);
+    task.target = target.plain().to(DType::float32);
+    if (reduction == Reduction::mean) task.divisor = static_cast<double>(axis.outer * axis.inner);
+  } else {
+    task.target = class_indices(target, logits, ignore, op);
+    if (reduction == Reduction::mean) task.divisor = target_weight(task.target, task.weight, ignore);
+  }
+  return task;
+}
+
+ClassLoss cross_entropy_losses(const CrossEntropyTask& task, const Array& logits, const Array& target, bool want_dx,
+                               bool want_dtarget) {
+  const ClassAxis axis = class_axis(logits.shape(), op);
+  const ClassTerms terms = terms_of(task, axis.classes);
+  ClassLoss out{Array(position_shape(logits.shape())), {}, {}};
+  if (!task.probabilities) {
+    if (want_dx) out.dx = empty_like(logits);
+    cross_entropy_kernels().index(logits.data<float>(), target.data<int64_t>(), task.ignore, terms,
+                                  out.loss.data<float>(), pointer(out.dx), axis);
+    return out;
+  }
+  const int a = class_axis_of(logits.shape());
+  const Array x = axis_last(logits, a);
+  const Array q = axis_last(target, a);
+  if (want_dx) out.dx = empty_like(x);
+  if (want_dtarget) out.dtarget = empty_like(x);
+  cross_entropy_kernels().probability(x.data<float>(), q.data<float>(), terms, out.loss.data<float>(), pointer(out.dx),
+                                      pointer(out.dtarget), {x.dim(0), axis.classes, 1});
+  if (want_dx) out.dx = axis_back(out.dx, logits.shape(), a);
+  if (want_dtarget) out.dtarget = axis_back(out.dtarget, logits.shape(), a);
+  return out;
+}
+
+ClassLoss cross_entropy_forward(const Array& x, const Array& target, const Array* weight, int64_t ignore,
+                                double smoothing, Reduction reduction, bool want_dx, bool want_dtarget) {
+  check_floating(x, op, "input");
+  const CrossEntropyTask task = cross_entropy_task(x.shape(), target, weight, ignore, smoothing, reduction);
+  ClassLoss out = cross_entropy_losses(task, x.plain().to(DType::float32), task.target, want_dx, want_dtarget);
+  out.loss = reduce_losses(out.loss, reduction, task.divisor, x.dtype());
+  return out;
+}
+
+Array class_loss_backward(const Array& dy, const Array& d) {
+  const Array g = dy.plain().to(DType::float32);
+  const bool uniform = g.rank() == 0;
+  if (uniform && *g.data<float>() == 1.f) return d;
+  const ClassAxis axis = class_axis(d.shape(), op);
+  if (!uniform) check_shape(g, position_shape(d.shape()), op, "gradient", "[positions]");
+  const Array out = d.to(DType::float32);
+  cross_entropy_kernels().scale(out.data<float>(), g.data<float>(), uniform, axis);
+  return out.to(d.dtype());
+}
+
+Array nll_loss_forward(const Array& x, const Array& target, const Array* weight, int64_t ignore, Reduction reduction) {
+  check_floating(x, "nll_loss", "input");
+  const ClassAxis axis = class_axis(x.shape(), "nll_loss");
+  const Array w = class_weights(weight, axis.classes, "nll_loss");
+  const Array t = class_indices(target, x.shape(), ignore, "nll_loss");
+  const Array logs = x.plain().to(DType::float32);
+  Array losses(t.shape());
+  const float* in = logs.data<float>();
+  const int64_t* index = t.data<int64_t>();
+  float* out = losses.data<float>();
+  parallel_for(t.numel(), 16384, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t at = (k / axis.inner * axis.classes + index[k]) * axis.inner + k % axis.inner;
+      out[k] = index[k] == ignore ? 0.f : -in[at] * (w.defined() ? w.data<float>()[index[k]] : 1.f);
+    }
+  });
+  const double divisor = reduction == Reduction::mean ? target_weight(t, w, ignore) : 1.;
+  return reduce_losses(losses, reduction, divisor, x.dtype());
+}
+
+Array nll_loss_backward(const Array& dy, const Shape& shape, const Array& target, const Array* weight, int64_t ignore,
+                        Reduction reduction) {
+  const ClassAxis axis = class_axis(shape, "nll_loss");
+  const Array w = class_weights(weight, axis.classes, "nll_loss");
+  const Array t = target.plain().to(DType::int64);
+  const double divisor = reduction == Reduction::mean ? target_weight(t, w, ignore) : 1.;
+  const float scale = static_cast<float>(1. / divisor);
+  const Array g = dy.plain().to(DType::float32);
+  const bool uniform = reduction != Reduction::none;
+  check_shape(g, uniform ? Shape{} : t.shape(), "nll_loss", "gradient", "[like the output]");
+  const Array dx = zeros(shape);
+  const int64_t* index = t.data<int64_t>();
+  parallel_for(t.numel(), 16384, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      if (index[k] == ignore) continue;
+      const int64_t at = (k / axis.inner * axis.classes + index[k]) * axis.inner + k % axis.inner;
+      const float factor = w.defined() ? w.data<float>()[index[k]] : 1.f;
+      dx.data<float>()[at] = -factor * scale * g.data<float>()[uniform ? 0 : k];
+    }
+  });
+  return dx.to(dy.dtype());
+}
+
+}  // namespace nonet

@@ -1,0 +1,205 @@
+#include "ops/loss/linear_cross_entropy.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "ops/loss/common.h"
+#include "ops/matmul/matmul.h"
+
+namespace nonet {
+
+namespace {
+
+constexpr const char* op = "linear_cross_entropy";
+
+// Small problems in one chunk; large ones in chunks whose logits take about the memory of x, and at least as many rows
+// as a matrix product needs to run well.
+int64_t default_chunk(int64_t rows, int64_t features, int64_t columns) {
+  constexpr int64_t small = int64_t{1} << 18;
+  constexpr int64_t fewest = 128;
+  if (rows * columns <= small) return rows;
+  const int64_t even = rows * features / columns;
+  return std::max(fewest, static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(even, 1)))));
+}
+
+struct Problem {
+  Array x;       // [N, F]
+  Array weight;  // [C * K, F]
+  Array bias;    // [C * K] or undefined
+  Shape logits;  // [N, C, k…]
+  Shape given;   // the same for the caller: [C] for a single x
+  int64_t chunk;
+};
+
+Problem prepare(const LinearCrossEntropy& options, const Array& x, const Array& weight, const Array& bias) {
+  check_floating(x, op, "input");
+  check_floating(weight, op, "linear_weight");
+  check(x.rank() == 1 || x.rank() == 2, op, ": input must have shape [N, F] or [F], got ", x.shape());
+  check(weight.rank() >= 2, op, ": linear_weight must have shape [C, ..., F], got ", weight.shape());
+  const int64_t features = x.shape().back();
+  check(weight.shape().back() == features, op, ": linear_weight must have shape [C, ..., F] with F = ", features,
+        ", got ", weight.shape());
+  check(x.rank() == 2 || weight.rank() == 2, op, ": a loss of several dimensions needs an input [N, F], got ",
+        x.shape());
+  const Shape outputs = weight.shape().slice(0, weight.rank() - 1);
+  if (bias.defined()) {
+    check_floating(bias, op, "linear_bias");
+    check_shape(bias, outputs, op, "linear_bias", "[C, ...]");
+  }
+  const int64_t rows = x.rank() == 2 ? x.dim(0) : 1;
+  const int64_t columns = outputs.numel();
+  Problem out{x.plain().to(DType::float32).reshape({rows, features}),
+              weight.plain().to(DType::float32).reshape({columns, features}),
+              bias.defined() ? bias.plain().to(DType::float32).reshape({columns}) : Array(),
+              {rows},
+              {},
+              options.chunk > 0 ? options.chunk : default_chunk(rows, features, columns)};
+  for (const int64_t size : outputs) out.logits.push_back(size);
+  out.given = x.rank() == 2 ? out.logits : outputs;
+  return out;
+}
+
+Array logits_of(const Problem& p, int64_t begin, int64_t end) {
+  const Array x = p.x.rows(begin, end);
+  Array out(p.logits.with(0, end - begin));
+  const int64_t features = p.x.dim(1);
+  Gemm g{.m = end - begin,
+         .n = p.weight.dim(0),
+         .k = features,
+         .a = x.data<float>(),
+         .lda = features,
+         .transpose_a = false,
+         .b = p.weight.data<float>(),
+         .ldb = features,
+         .transpose_b = true,
+         .c = out.data<float>()};
+  if (p.bias.defined()) g.bias = p.bias.data<float>();
+  run_gemm(g);
+  return out;
+}
+
+// dx of these rows; their part of dw and db is added to what the chunks before gave.
+void add_gradients(const Problem& p, const Array& dlogits, int64_t begin, int64_t end, const LinearGradients& out) {
+  const int64_t rows = end - begin;
+  const int64_t columns = p.weight.dim(0);
+  const int64_t features = p.x.dim(1);
+  const Array x = p.x.rows(begin, end);
+  const float* d = dlogits.data<float>();
+  if (out.x.defined()) {
+    run_gemm({.m = rows,
+              .n = features,
+              .k = columns,
+              .a = d,
+              .lda = columns,
+              .transpose_a = false,
+              .b = p.weight.data<float>(),
+              .ldb = features,
+              .transpose_b = false,
+              .c = out.x.data<float>() + begin * features});
+  }
+  if (out.weight.defined()) {
+    run_gemm({.m = columns,
+              .n = features,
+              .k = rows,
+              .a = d,
+              .lda = columns,
+              .transpose_a = true,
+              .b = x.data<float>(),
+              .ldb = features,
+              .transpose_b = false,
+              .c = out.weight.data<float>(),
+              .accumulate = begin > 0});
+  }
+  if (out.bias.defined()) {
+    Array ones({rows});
+    fill(ones, 1);
+    run_gemm({.m = 1,
+              .n = columns,
+              .k = rows,
+              .a = ones.data<float>(),
+              .lda = rows,
+              .transpose_a = false,
+              .b = d,
+              .ldb = columns,
+              .transpose_b = false,
+              .c = out.bias.data<float>(),
+              .accumulate = begin > 0});
+  }
+}
+
+// Memory for the wanted gradients. Without rows nothing will be written, so they start as zeros then.
+LinearGradients allocate(const Problem& p, const CrossEntropyTask& task, const LinearWants& wants) {
+  const auto make = [&](const Shape& shape) { return p.logits[0] == 0 ? zeros(shape) : Array(shape); };
+  LinearGradients out;
+  if (wants.x) out.x = make(p.x.shape());
+  if (wants.weight) out.weight = make(p.weight.shape());
+  if (wants.bias && p.bias.defined()) out.bias = make(p.bias.shape());
+  if (wants.target && task.probabilities) out.target = make(task.target.shape());
+  return out;
+}
+
+// In the shapes and dtypes of the operands.
+void finish(LinearGradients& out, const Array& x, const Array& weight, const Array& target, const Array& bias) {
+  if (out.x.defined()) out.x = out.x.reshape(x.shape()).to(x.dtype());
+  if (out.weight.defined()) out.weight = out.weight.reshape(weight.shape()).to(weight.dtype());
+  if (out.bias.defined()) out.bias = out.bias.reshape(bias.shape()).to(bias.dtype());
+  if (out.target.defined()) out.target = out.target.reshape(target.shape()).to(target.dtype());
+}
+
+// Rows [begin, end) of the target, as a target of logits [N, C, k…].
+Array target_rows(const Problem& p, const CrossEntropyTask& task, int64_t begin, int64_t end) {
+  const Shape whole = task.probabilities ? p.logits : position_shape(p.logits);
+  return task.target.reshape(whole).rows(begin, end);
+}
+
+void copy_rows(const Array& out, const Array& rows, int64_t begin) {
+  const int64_t row = rows.dim(0) == 0 ? 0 : rows.numel() / rows.dim(0);
+  std::copy_n(rows.data<float>(), rows.numel(), out.data<float>() + begin * row);
+}
+
+}  // namespace
+
+LinearGradients linear_cross_entropy_forward(const LinearCrossEntropy& options, const Array& x, const Array& weight,
+                                             const Array& target, const Array& bias, const LinearWants& wants) {
+  const Problem p = prepare(options, x, weight, bias);
+  const CrossEntropyTask task =
+      cross_entropy_task(p.given, target, options.class_weight, options.ignore, options.smoothing, options.reduction);
+  const bool whole = options.reduction == Reduction::none;
+  LinearGradients out = allocate(p, task, whole ? LinearWants{} : wants);
+  const bool want_dlogits = out.x.defined() || out.weight.defined() || out.bias.defined();
+  Array losses(position_shape(p.logits));
+  for (int64_t begin = 0; begin < p.logits[0]; begin += p.chunk) {
+    const int64_t end = std::min(begin + p.chunk, p.logits[0]);
+    const ClassLoss part = cross_entropy_losses(task, logits_of(p, begin, end), target_rows(p, task, begin, end),
+                                                want_dlogits, out.target.defined());
+    copy_rows(losses, part.loss, begin);
+    if (want_dlogits) add_gradients(p, part.dx, begin, end, out);
+    if (out.target.defined()) copy_rows(out.target, part.dtarget, begin);
+  }
+  out.loss = reduce_losses(losses.reshape(position_shape(p.given)), options.reduction, task.divisor, x.dtype());
+  finish(out, x, weight, target, bias);
+  return out;
+}
+
+LinearGradients linear_cross_entropy_backward(const LinearCrossEntropy& options, const Array& dloss, const Array& x,
+                                              const Array& weight, const Array& target, const Array& bias,
+                                              const LinearWants& wants) {
+  const Problem p = prepare(options, x, weight, bias);
+  const CrossEntropyTask task =
+      cross_entropy_task(p.given, target, options.class_weight, options.ignore, options.smoothing, options.reduction);
+  check_shape(dloss, position_shape(p.given), op, "gradient", "[like the output]");
+  const Array g = dloss.plain().to(DType::float32).reshape(position_shape(p.logits));
+  LinearGradients out = allocate(p, task, wants);
+  const bool want_dlogits = out.x.defined() || out.weight.defined() || out.bias.defined();
+  for (int64_t begin = 0; begin < p.logits[0]; begin += p.chunk) {
+    const int64_t end = std::min(begin + p.chunk, p.logits[0]);
+    const ClassLoss part = cross_entropy_losses(task, logits_of(p, begin, end), target_rows(p, task, begin, end),
+                                                want_dlogits, out.target.defined());
+    if (want_dlogits) add_gradients(p, class_loss_backward(g.rows(begin, end), part.dx), begin, end, out);
+    if (out.target.defined()) copy_rows(out.target, class_loss_backward(g.rows(begin, end), part.dtarget), begin);
+  }
+  finish(out, x, weight, target, bias);
+  return out;
+}
+
+}  // namespace nonet

@@ -1,0 +1,107 @@
+// Batch-reduce matrix product, the inner loop under matmul, convolution, recurrence and attention:
+//
+//   C[rows, cols] (+)= sum_i A_i[rows, kb] B_i[kb, cols]
+//
+// over a list of pointer pairs, so that a convolution passes its kernel positions and nobody copies patches. B lies in
+// panels of 32 columns, [kb][32], zero-padded where the matrix has fewer, or in any rows ldb apart that may be read up
+// to the next multiple of tile_columns. Every element of C is one chain of fused multiply-adds in the order of the
+// terms and of k, started at 0 and then added to C, whatever the tile it falls into: results do not depend on how rows
+// are split. Columns beyond `cols` are computed and dropped, so a padding 0 times infinity never shows.
+//
+// Included by *.simd.cpp only.
+#pragma once
+
+#include "simd/vec.h"
+
+namespace nonet::NONET_NS {
+
+inline constexpr int64_t panel_columns = 32;
+// A tile of C is held in registers: rows x 2 vectors of accumulators, 2 of B and one of A.
+#if (defined(__AVX512F__) && NONET_WIDTH == 16) || defined(__aarch64__)
+inline constexpr int tile_rows = 14;
+#else
+inline constexpr int tile_rows = 6;
+#endif
+inline constexpr int64_t tile_columns = 2 * width;
+// A good kb for long sums: that much of a panel and of a tile's rows of A stays in L1.
+inline constexpr int64_t k_block = width == 16 ? 256 : 192;
+
+NONET_INLINE int64_t minimum(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+NONET_INLINE int64_t maximum(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+NONET_INLINE int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+struct Term {
+  const float* a;
+  const float* b;
+};
+
+struct Product {
+  const Term* terms;
+  int64_t count;
+  int64_t kb;
+  int64_t lda;  // between rows of A, or between its columns (see Order)
+  int64_t ldb;  // between rows of B: 32 for panels
+  float* c;
+  int64_t ldc;
+  bool accumulate;              // add to C instead of overwriting it
+  const float* bias = nullptr;  // [cols], added to every row of C that is overwritten
+};
+
+// How A is stored: element (r, k) is a[r * lda + k], or a[k * lda + r].
+enum class Order : int { rows, columns };
+
+// One tile: C[row + i, column + j] for i < R (the table's index + 1), j < cols <= tile_columns. A single vector of
+// columns leaves registers for twice the rows.
+using Tile = void (*)(const Product& product, int64_t row, int64_t column, int64_t cols);
+extern const Tile narrow_tiles[2][2 * tile_rows];  // [order][R - 1], cols <= width
+extern const Tile wide_tiles[2][tile_rows];
+// One or two rows alone: 8 or 4 vectors, so that enough additions are under way at once.
+inline constexpr int64_t long_columns[2] = {8 * width, 4 * width};
+extern const Tile long_tiles[2][2];
+
+// Cuts rows into tiles of nearly one height (a thin last one would be slow): body(row, height).
+template <class Body>
+NONET_INLINE void for_tiles(int64_t rows, int64_t most, const Body& body) {
+  int64_t left = divide_up(rows, most);
+  for (int64_t row = 0; row < rows; --left) {
+    const int64_t height = divide_up(rows - row, left);
+    body(row, height);
+    row += height;
+  }
+}
+
+// epilogue(begin, end): rows [begin, end) of C are complete and still in L1.
+template <Order order = Order::rows, class Epilogue>
+NONET_INLINE void brgemm(int64_t rows, int64_t cols, const Product& product, const Epilogue& epilogue) {
+  if (cols <= width) {
+    for_tiles(rows, 2 * tile_rows, [&](int64_t row, int64_t height) {
+      narrow_tiles[(int)order][height - 1](product, row, 0, cols);
+      epilogue(row, row + height);
+    });
+    return;
+  }
+  for_tiles(rows, tile_rows, [&](int64_t row, int64_t height) {
+    int64_t column = 0;
+    if (height <= 2) {
+      const int64_t step = long_columns[height - 1];
+      for (; column + step <= cols; column += step) long_tiles[(int)order][height - 1](product, row, column, step);
+    }
+    for (; column < cols; column += tile_columns) {
+      const int64_t part = minimum(tile_columns, cols - column);
+      (part > width ? wide_tiles[(int)order] : narrow_tiles[(int)order])[height - 1](product, row, column, part);
+    }
+    epilogue(row, row + height);
+  });
+}
+
+struct NoEpilogue {
+  void operator()(int64_t, int64_t) const {}
+};
+
+}  // namespace nonet::NONET_NS

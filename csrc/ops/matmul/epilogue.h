@@ -1,0 +1,59 @@
+// What a product does to rows of C that are complete and still in L1: bias and activation. *.simd.cpp only.
+#pragma once
+
+#include "ops/matmul/matmul.h"
+#include "simd/math.h"
+
+namespace nonet::NONET_NS {
+
+NONET_INLINE F relu(F z) {
+  return z < 0.f ? F{} : z;  // NaN stays
+}
+NONET_INLINE F gelu(F z) {
+  return 0.5f * z * (1.f + erf(z * 0.707106781f));
+}
+NONET_INLINE F gelu_tanh_argument(F z) {
+  return 0.797884561f * fma(z * z * z, broadcast(0.044715f), z);
+}
+NONET_INLINE F gelu_tanh(F z) {
+  return 0.5f * z * (1.f + tanh(gelu_tanh_argument(z)));
+}
+
+template <class Function>
+NONET_INLINE void finish_rows(float* c, int64_t ldc, int64_t rows, int64_t cols, const float* bias, float* before,
+                              const Function& function) {
+  for (int64_t r = 0; r < rows; ++r, c += ldc) {
+    for_vectors(cols, [&](int64_t i, int64_t lanes) {
+      F z = load_lanes(c + i, lanes);
+      if (bias != nullptr) z += load_lanes(bias + i, lanes);
+      if (before != nullptr) store_lanes(before + r * ldc + i, z, lanes);
+      store_lanes(c + i, function(z), lanes);
+    });
+  }
+}
+
+// C = f(C + bias, if given) on [rows, cols]; before (like C, or null) receives C + bias.
+static inline void finish(float* c, int64_t ldc, int64_t rows, int64_t cols, const float* bias, Activation activation,
+                          float* before) {
+  if (bias == nullptr && before == nullptr && ldc == cols) {  // one long row
+    cols *= rows;
+    rows = 1;
+  }
+  switch (activation) {
+    case Activation::none:
+      if (bias == nullptr && before == nullptr) return;
+      return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return z; });
+    case Activation::relu:
+      return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return relu(z); });
+    case Activation::tanh:
+      return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return tanh(z); });
+    case Activation::sigmoid:
+      return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return sigmoid(z); });
+    case Activation::gelu:
+      return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return gelu(z); });
+    case Activation::gelu_tanh:
+      return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return gelu_tanh(z); });
+  }
+}
+
+}  // namespace nonet::NONET_NS

@@ -1,0 +1,127 @@
+#include "ops/matmul/linear.h"
+
+#include "array/array.h"
+
+namespace nonet {
+
+namespace {
+
+void check_linear(const Array& x, const Array& weight, const Array& bias) {
+  check_floating(x, "linear", "input");
+  check<TypeError>(weight.dtype() == x.dtype(), "linear: weight must be ", x.dtype(), " like input, got ",
+                   weight.dtype());
+  check(weight.rank() == 2, "linear: weight must have shape [out, in] or [in], got ", weight.shape());
+  check(x.rank() > 0 && x.shape().back() == weight.dim(1), "linear: input must have shape [..., in] = [..., ",
+        weight.dim(1), "], got ", x.shape());
+  check_same_device(x, weight, "linear");
+  if (!bias.defined()) return;
+  check<TypeError>(bias.dtype() == x.dtype(), "linear: bias must be ", x.dtype(), " like input, got ", bias.dtype());
+  check_shape(bias, {weight.dim(0)}, "linear", "bias", "[out]");
+}
+
+bool saves_before(Activation activation) {
+  return activation == Activation::gelu || activation == Activation::gelu_tanh;
+}
+
+}  // namespace
+
+Array linear_forward(const Array& x, const Array& weight, const Array& bias, Activation activation, Array* before) {
+  if (weight.rank() == 1) {  // one output without an axis of its own
+    const Array y = linear_forward(x, weight.reshape({1, weight.dim(0)}), bias, activation, before);
+    return y.reshape(y.shape().slice(0, y.rank() - 1));
+  }
+  check_linear(x, weight, bias);
+  const int64_t in = weight.dim(1);
+  const int64_t out = weight.dim(0);
+  const Array a = x.to(DType::float32).plain();
+  const Array w = weight.to(DType::float32);
+  const Array b = bias.defined() ? bias.to(DType::float32) : bias;
+  const Array y(x.shape().with(x.rank() - 1, out));
+  Gemm g{x.shape().product(0, x.rank() - 1),
+         out,
+         in,
+         a.data<float>(),
+         in,
+         false,
+         w.data<float>(),
+         in,
+         true,
+         y.data<float>()};
+  if (b.defined()) g.bias = b.data<float>();
+  g.activation = activation;
+  if (before != nullptr && saves_before(activation)) {
+    *before = Array(y.shape());
+    g.before = before->data<float>();
+  }
+  run_gemm(g);
+  return y.to(x.dtype());
+}
+
+void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved, Activation activation,
+                     const LayerGradients& out) {
+  if (weight.rank() == 1) {
+    Shape column = dy.shape();
+    column.push_back(1);
+    Array dweight;
+    Array dbias;
+    linear_backward(dy.reshape(column), x, weight.reshape({1, weight.dim(0)}), saved, activation,
+                    {out.dx, out.dweight == nullptr ? nullptr : &dweight, out.dbias == nullptr ? nullptr : &dbias});
+    if (out.dweight != nullptr)
+      deliver_gradient(dweight.reshape(weight.shape()), weight.dtype(), *out.dweight, "linear");
+    if (out.dbias != nullptr) deliver_gradient(dbias, weight.dtype(), *out.dbias, "linear");
+    return;
+  }
+  const int64_t rows = x.shape().product(0, x.rank() - 1);
+  const int64_t in = weight.dim(1);
+  const int64_t n = weight.dim(0);
+  check_shape(dy, x.shape().with(x.rank() - 1, n), "linear", "gradient", "[..., out]");
+  Array dz = dy.to(DType::float32).plain();
+  if (activation != Activation::none) {
+    const Array y = saved.to(DType::float32).plain();
+    const Array scaled(dz.shape());
+    linear_kernels().activation_backward(dz.data<float>(), y.data<float>(), scaled.data<float>(), dz.numel(),
+                                         activation);
+    dz = scaled;
+  }
+  if (out.dx != nullptr) {
+    const Array w = weight.to(DType::float32);
+    const Array dx = gradient_target(*out.dx, x.shape(), "linear");
+    run_gemm({rows, in, n, dz.data<float>(), n, false, w.data<float>(), in, false, dx.data<float>()});
+    deliver_gradient(dx, x.dtype(), *out.dx, "linear");
+  }
+  if (out.dweight != nullptr) {
+    const Array a = x.to(DType::float32).plain();
+    const Array dw = gradient_target(*out.dweight, weight.shape(), "linear");
+    run_gemm({n, in, rows, dz.data<float>(), n, true, a.data<float>(), in, false, dw.data<float>()});
+    deliver_gradient(dw, weight.dtype(), *out.dweight, "linear");
+  }
+  if (out.dbias != nullptr) {
+    const Array db = gradient_target(*out.dbias, {n}, "linear");
+    bias_gradient(dz, rows, n, db);
+    deliver_gradient(db, weight.dtype(), *out.dbias, "linear");
+  }
+}
+
+Array gradient_target(const Array& out, const Shape& shape, const char* op) {
+  if (!out.defined()) return Array(shape);
+  check_shape(out, shape, op, "gradient", "[like its tensor]");
+  out.begin_write(op);
+  return out.dtype() == DType::float32 && out.format() == Format::plain ? out : Array(shape);
+}
+
+void deliver_gradient(const Array& value, DType dtype, Array& out, const char* op) {
+  if (!out.defined()) {
+    out = value.to(dtype);
+  } else if (out.raw<char>() != value.raw<char>()) {
+    copy_into(out, value, op);
+  }
+}
+
+void bias_gradient(const Array& dz, int64_t rows, int64_t n, const Array& out) {
+  const LinearKernels& kernels = linear_kernels();
+  const int64_t floats = kernels.bias_workspace(rows, n);
+  const Array workspace = floats == 0 ? Array() : Array(Shape{floats});
+  kernels.bias_gradient(dz.raw<float>(), out.data<float>(), rows, n, floats == 0 ? nullptr : workspace.data<float>());
+}
+
+}  // namespace nonet

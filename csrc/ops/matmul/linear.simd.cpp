@@ -1,0 +1,79 @@
+#include "ops/matmul/linear.h"
+
+#include "ops/matmul/brgemm.h"
+#include "ops/matmul/epilogue.h"
+
+namespace nonet::NONET_NS {
+
+namespace {
+
+template <class Derivative>
+void each(const float* dy, const float* saved, float* dz, int64_t size, const Derivative& derivative) {
+  parallel_for(size, 16384, [&](int64_t begin, int64_t end) {
+    for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
+      const F d = load_lanes(dy + begin + i, lanes);
+      store_lanes(dz + begin + i, derivative(d, load_lanes(saved + begin + i, lanes)), lanes);
+    });
+  });
+}
+
+void activation_backward(const float* dy, const float* saved, float* dz, int64_t size, Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      return each(dy, saved, dz, size, [](F d, F y) { return y <= 0.f ? F{} : d; });
+    case Activation::tanh:
+      return each(dy, saved, dz, size, [](F d, F y) { return d * (1.f - y * y); });
+    case Activation::sigmoid:
+      return each(dy, saved, dz, size, [](F d, F y) { return d * y * (1.f - y); });
+    case Activation::gelu:
+      return each(dy, saved, dz, size, [](F d, F z) {
+        const F density = 0.398942280f * exp(-0.5f * z * z);
+        return d * (0.5f * (1.f + erf(z * 0.707106781f)) + z * density);
+      });
+    case Activation::gelu_tanh:
+      return each(dy, saved, dz, size, [](F d, F z) {
+        const F t = tanh(gelu_tanh_argument(z));
+        const F slope = 0.797884561f * fma(z * z, broadcast(3.f * 0.044715f), broadcast(1.f));
+        return d * 0.5f * ((1.f + t) + z * (1.f - t * t) * slope);
+      });
+  }
+}
+
+constexpr int64_t bias_rows = 64;
+
+int64_t bias_workspace(int64_t rows, int64_t n) {
+  return rows <= bias_rows ? 0 : divide_up(rows, bias_rows) * n;
+}
+
+void sum_rows(const float* x, float* out, int64_t rows, int64_t n) {
+  for_vectors(n, [&](int64_t j, int64_t lanes) {
+    F total{};
+    for (int64_t r = 0; r < rows; ++r) total += load_lanes(x + r * n + j, lanes);
+    store_lanes(out + j, total, lanes);
+  });
+}
+
+void bias_gradient(const float* dz, float* db, int64_t rows, int64_t n, float* partial) {
+  if (rows <= bias_rows) return sum_rows(dz, db, rows, n);
+  const int64_t blocks = divide_up(rows, bias_rows);
+  parallel_for(blocks, 1 + 16384 / (bias_rows * (n + 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b)
+      sum_rows(dz + b * bias_rows * n, partial + b * n, minimum(bias_rows, rows - b * bias_rows), n);
+  });
+  int64_t left = blocks;
+  for (; left > 1; left = divide_up(left, 2)) {  // i += i + half: a tree over the blocks
+    const int64_t half = divide_up(left, 2);
+    for (int64_t i = 0; i + half < left; ++i) {
+      for (int64_t j = 0; j < n; ++j) partial[i * n + j] += partial[(i + half) * n + j];
+    }
+  }
+  for (int64_t j = 0; j < n; ++j) db[j] = partial[j];
+}
+
+}  // namespace
+
+constinit const LinearKernels linear_kernels = {activation_backward, bias_workspace, bias_gradient};
+
+}  // namespace nonet::NONET_NS

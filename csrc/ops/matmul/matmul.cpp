@@ -1,0 +1,184 @@
+#include "ops/matmul/matmul.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "array/array.h"
+
+namespace nonet {
+
+namespace {
+
+// An operand as a batch of stored matrices [batch..., rows, cols].
+struct Matrices {
+  Array values;  // float32, plain
+  Shape batch;
+  int64_t rows;
+  int64_t cols;
+  bool transpose;
+
+  int64_t height() const { return transpose ? cols : rows; }  // of op(matrix)
+  int64_t breadth() const { return transpose ? rows : cols; }
+};
+
+// A vector is one row (left operand) or one column (right operand), never transposed.
+Matrices matrices(const Array& x, bool transpose, bool left) {
+  Array values = x.to(DType::float32).plain();
+  if (x.rank() == 1) return {std::move(values), {}, left ? 1 : x.dim(0), left ? x.dim(0) : 1, false};
+  const int r = x.rank();
+  return {std::move(values), x.shape().slice(0, r - 2), x.dim(r - 2), x.dim(r - 1), transpose};
+}
+
+Matrices matrices(const Array& values, const Shape& batch, int64_t rows, int64_t cols) {
+  return {values, batch, rows, cols, false};
+}
+
+Matrices transposed(Matrices x) {
+  x.transpose = !x.transpose;
+  return x;
+}
+
+// Per axis of the full batch, how far an operand of a narrower batch moves (0 where it broadcasts).
+Shape batch_steps(const Shape& batch, const Shape& full, int64_t matrix) {
+  Shape steps = full;
+  int64_t step = matrix;
+  for (int axis = full.rank() - 1; axis >= 0; --axis) {
+    const int own = axis - (full.rank() - batch.rank());
+    const int64_t size = own < 0 ? 1 : batch[own];
+    steps[axis] = size == 1 ? 0 : step;
+    step *= size;
+  }
+  return steps;
+}
+
+// Offsets of a, b and c for every entry of the full batch, in row-major order.
+std::vector<int64_t> batch_offsets(const Shape& full, const Shape (&steps)[3]) {
+  const int64_t n = full.numel();
+  std::vector<int64_t> out(3 * n);
+  Shape index = full;
+  for (int axis = 0; axis < full.rank(); ++axis) index[axis] = 0;
+  int64_t at[3] = {0, 0, 0};
+  for (int64_t i = 0; i < n; ++i) {
+    std::copy_n(at, 3, &out[3 * i]);
+    for (int axis = full.rank() - 1; axis >= 0; --axis) {
+      for (int j = 0; j < 3; ++j) at[j] += steps[j][axis];
+      if (++index[axis] < full[axis]) break;
+      for (int j = 0; j < 3; ++j) at[j] -= steps[j][axis] * full[axis];
+      index[axis] = 0;
+    }
+  }
+  return out;
+}
+
+// Entries that share an output are added in their order, one batch per round.
+void run_rounds(Gemm g, std::vector<int64_t> offsets, int64_t outputs, int64_t matrix) {
+  const int64_t entries = static_cast<int64_t>(offsets.size()) / 3;
+  const int64_t rounds = entries / outputs;
+  std::vector<int64_t> next(outputs, 0);
+  std::vector<int64_t> sorted(offsets.size());
+  for (int64_t i = 0; i < entries; ++i) {
+    const int64_t output = matrix == 0 ? 0 : offsets[3 * i + 2] / matrix;
+    std::copy_n(&offsets[3 * i], 3, &sorted[3 * (next[output]++ * outputs + output)]);
+  }
+  g.batch = outputs;
+  for (int64_t round = 0; round < rounds; ++round) {
+    g.offsets = &sorted[3 * round * outputs];
+    g.accumulate = round > 0;
+    run_gemm(g);
+  }
+}
+
+// C = op(A) op(B) for c of a batch that is the full one or, for gradients, narrower.
+void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& c_batch, const Shape& full) {
+  const int64_t m = a.height();
+  const int64_t k = a.breadth();
+  const int64_t n = b.breadth();
+  Gemm g{m,
+         n,
+         k,
+         a.values.data<float>(),
+         a.cols,
+         a.transpose,
+         b.values.data<float>(),
+         b.cols,
+         b.transpose,
+         c.data<float>()};
+  const int64_t entries = full.numel();
+  const int64_t outputs = c_batch.numel();
+  if (entries == 0 || outputs == 0) return std::fill_n(c.raw<char>(), c.bytes(), char{0}), void();
+  if (entries == 1) return run_gemm(g);
+  const bool whole_a = a.batch.numel() == entries;
+  if (outputs == entries && whole_a && b.batch.numel() == 1 && !a.transpose) {  // one tall matrix
+    g.m *= entries;
+    return run_gemm(g);
+  }
+  if (outputs == 1 && whole_a && b.batch.numel() == entries && a.transpose && !b.transpose) {  // one long sum
+    g.k *= entries;
+    return run_gemm(g);
+  }
+  const Shape steps[3] = {batch_steps(a.batch, full, a.rows * a.cols), batch_steps(b.batch, full, b.rows * b.cols),
+                          batch_steps(c_batch, full, m * n)};
+  const std::vector<int64_t> offsets = batch_offsets(full, steps);
+  if (outputs < entries) return run_rounds(g, offsets, outputs, m * n);
+  g.batch = entries;
+  g.offsets = offsets.data();
+  run_gemm(g);
+}
+
+}  // namespace
+
+void run_gemm(const Gemm& g) {
+  const MatmulKernels& kernels = matmul_kernels();
+  const int64_t floats = kernels.workspace(g);
+  if (floats == 0) return kernels.gemm(g, nullptr);
+  const Array workspace(Shape{floats});
+  kernels.gemm(g, workspace.data<float>());
+}
+
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const char* op) {
+  check_floating(a, op, "input");
+  check<TypeError>(b.dtype() == a.dtype(), op, ": both arguments must have one dtype, got ", a.dtype(), " and ",
+                   b.dtype());
+  check_same_device(a, b, op);
+  check(a.rank() > 0 && b.rank() > 0, op, ": arguments must have at least one axis, got shapes ", a.shape(), " and ",
+        b.shape());
+  const Matrices x = matrices(a, transpose_a, true);
+  const Matrices y = matrices(b, transpose_b, false);
+  check(x.breadth() == y.height(), op, ": inner sizes must be equal, got shapes ", a.shape(),
+        transpose_a ? " (transposed)" : "", " and ", b.shape(), transpose_b ? " (transposed)" : "");
+  const Shape batch = broadcast_shapes(x.batch, y.batch, op);
+  Shape shape = batch;
+  if (a.rank() > 1) shape.push_back(x.height());
+  if (b.rank() > 1) shape.push_back(y.breadth());
+  const Array c(shape);
+  product(x, y, c, batch, batch);
+  return c.to(a.dtype());
+}
+
+void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b, Array* da,
+                     Array* db) {
+  const Matrices x = matrices(a, transpose_a, true);
+  const Matrices y = matrices(b, transpose_b, false);
+  const Shape full = broadcast_shapes(x.batch, y.batch, "matmul");
+  const Matrices d = matrices(dy.to(DType::float32).plain(), full, x.height(), y.breadth());
+  if (da != nullptr) {
+    const Array out(a.shape());
+    if (x.transpose) {
+      product(y, transposed(d), out, x.batch, full);
+    } else {
+      product(d, transposed(y), out, x.batch, full);
+    }
+    *da = out.to(a.dtype());
+  }
+  if (db != nullptr) {
+    const Array out(b.shape());
+    if (y.transpose) {
+      product(transposed(d), x, out, y.batch, full);
+    } else {
+      product(transposed(x), d, out, y.batch, full);
+    }
+    *db = out.to(b.dtype());
+  }
+}
+
+}  // namespace nonet

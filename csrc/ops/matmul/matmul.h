@@ -1,0 +1,53 @@
+// Matrix products with NumPy's batching.
+//
+//   C = op(A) op(B)                                   op: identity or transpose of the last two axes
+//   dA = dC op(B)^T,  dB = op(A)^T dC                 (transposed if op is), summed over broadcast batch axes
+//
+// float32, or bfloat16 by way of float32. Results do not depend on the number of threads. Saved: A and B. Blocking:
+// Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008, on the tiles of brgemm.h.
+#pragma once
+
+#include "base/kernel.h"
+
+namespace nonet {
+
+class Array;
+
+// Applied to rows of C while they are in cache: relu max(z, 0); tanh; sigmoid; gelu z Phi(z), exact or with tanh.
+enum class Activation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
+
+// C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, then C = f(C + bias). C overlaps no operand.
+struct Gemm {
+  int64_t m, n, k;
+  const float* a;  // [m, k] with rows lda apart, or [k, m] if transpose_a
+  int64_t lda;
+  bool transpose_a;
+  const float* b;  // [k, n] with rows ldb apart, or [n, k] if transpose_b
+  int64_t ldb;
+  bool transpose_b;
+  float* c;  // [m, n], rows n apart
+  bool accumulate = false;
+  int64_t batch = 1;
+  const int64_t* offsets = nullptr;  // [batch, 3]: where a, b and c of an entry begin; none for one entry
+  const float* bias = nullptr;       // [n]; not with accumulate
+  Activation activation = Activation::none;
+  float* before = nullptr;  // if given, receives C + bias, laid out like C
+};
+
+struct MatmulKernels {
+  int64_t (*workspace)(const Gemm& g);  // floats that gemm() wants, 0 for small problems
+  void (*gemm)(const Gemm& g, float* workspace);
+};
+NONET_KERNELS(MatmulKernels, matmul_kernels);
+
+// Runs a Gemm with a workspace of its own.
+void run_gemm(const Gemm& g);
+
+// Axes before the last two broadcast; a vector stands for a row (a) or a column (b), and its axis is dropped.
+// Errors: TypeError unless both are floating and of one dtype, ValueError for shapes; they name op.
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const char* op);
+// da, db: null if not wanted.
+void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b, Array* da,
+                     Array* db);
+
+}  // namespace nonet

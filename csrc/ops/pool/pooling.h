@@ -1,0 +1,31 @@
+// The pooling ops on arrays. For ordinary sources.
+#pragma once
+
+#include "array/array.h"
+
+namespace nonet {
+
+struct PoolSpec {
+  Shape kernel;  // one size per pooled axis; the others likewise
+  Shape stride;
+  Shape padding;
+  Shape dilation;
+  bool ceil_mode = false;
+  bool count_include_pad = true;
+  int64_t divisor = 0;  // 0: the count
+  bool adaptive = false;
+  Shape out;  // adaptive: sizes of the output, -1 keeps one
+};
+
+struct Pooled {
+  Array y;
+  Array index;  // int32, as y; undefined if not wanted
+};
+
+// Errors: ValueError for shapes and sizes, TypeError for the dtype.
+Pooled max_pool_forward(const Array& x, const PoolSpec& spec, bool keep_index, const char* op);
+Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape, int axes);
+Array avg_pool_forward(const Array& x, const PoolSpec& spec, const char* op);
+Array avg_pool_backward(const Array& dy, const Shape& shape, const PoolSpec& spec, const char* op);
+
+}  // namespace nonet

@@ -1,0 +1,1292 @@
+"""
+nonet's compiled core: arrays and the kernels on them. Private; use the package nonet.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import typing_extensions
+
+__all__: list[str] = [
+    "Array",
+    "BufferBase",
+    "Generator",
+    "OptimGroup",
+    "abs",
+    "abs_backward",
+    "adaptive_avg_pool_backward",
+    "adaptive_avg_pool_forward",
+    "adaptive_max_pool_forward",
+    "add",
+    "add_into",
+    "alike",
+    "avg_pool_backward",
+    "avg_pool_forward",
+    "bag_backward",
+    "bag_forward",
+    "bag_max_backward",
+    "bag_scales_backward",
+    "bernoulli",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
+    "cat",
+    "ceil",
+    "check_device",
+    "clamp",
+    "clamp_backward",
+    "clamp_values",
+    "class_loss_backward",
+    "conv_backward",
+    "conv_forward",
+    "cos",
+    "cos_backward",
+    "count_nonzero",
+    "cross_entropy_forward",
+    "cumprod",
+    "cumprod_backward",
+    "cumsum",
+    "detected_isa",
+    "diagonal",
+    "diagonal_backward",
+    "div",
+    "div_divisor_backward",
+    "dropout_backward",
+    "dropout_forward",
+    "elu",
+    "elu_backward",
+    "embedding_backward",
+    "embedding_forward",
+    "embedding_renorm",
+    "empty_cache",
+    "eq",
+    "erf",
+    "erf_backward",
+    "exp",
+    "exp_backward",
+    "expand",
+    "expm1",
+    "expm1_backward",
+    "extreme_along",
+    "extreme_backward",
+    "flip",
+    "floor",
+    "floor_divide",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "gather",
+    "ge",
+    "gelu",
+    "gelu_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
+    "getitem",
+    "getitem_backward",
+    "glu",
+    "glu_backward",
+    "gt",
+    "hardshrink",
+    "hardshrink_backward",
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
+    "hardtanh",
+    "hardtanh_backward",
+    "index_add",
+    "index_backward",
+    "index_forward",
+    "integers_into",
+    "isa",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "le",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear_activation_forward",
+    "linear_backward",
+    "linear_cross_entropy_backward",
+    "linear_cross_entropy_forward",
+    "linear_forward",
+    "log",
+    "log1p",
+    "log1p_backward",
+    "log2",
+    "log2_backward",
+    "log_backward",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsigmoid",
+    "logsigmoid_backward",
+    "logsumexp_backward",
+    "lt",
+    "matmul_backward",
+    "matmul_forward",
+    "max_pool_backward",
+    "max_pool_forward",
+    "maximum",
+    "maximum_backward",
+    "memory_stats",
+    "minimum",
+    "minimum_backward",
+    "mish",
+    "mish_backward",
+    "mul",
+    "multi_margin_forward",
+    "multilabel_margin_forward",
+    "narrow",
+    "narrow_backward",
+    "ne",
+    "neg",
+    "neg_backward",
+    "nll_loss_backward",
+    "nll_loss_forward",
+    "nonzero",
+    "norm_backward",
+    "normal_into",
+    "num_threads",
+    "one_hot",
+    "pad_backward",
+    "pad_forward",
+    "pair_loss_backward",
+    "pair_loss_forward",
+    "permutation_into",
+    "permute",
+    "philox",
+    "place_along",
+    "pow",
+    "pow_base_backward",
+    "pow_exponent_backward",
+    "prelu",
+    "prelu_backward",
+    "prelu_weight_backward",
+    "prod_backward",
+    "reciprocal",
+    "reciprocal_backward",
+    "reduce_extreme",
+    "reduce_logsumexp",
+    "reduce_mean",
+    "reduce_norm",
+    "reduce_prod",
+    "reduce_sum",
+    "reduce_truth",
+    "reduce_var",
+    "relu",
+    "relu_backward",
+    "remainder",
+    "repeat",
+    "reset_peak_memory",
+    "reshape",
+    "roll",
+    "round",
+    "rsqrt",
+    "rsqrt_backward",
+    "scale_to_norm",
+    "scatter",
+    "set_isa",
+    "set_num_threads",
+    "sigmoid",
+    "sigmoid_backward",
+    "sign",
+    "silu",
+    "silu_backward",
+    "sin",
+    "sin_backward",
+    "softmax_backward",
+    "softmax_forward",
+    "softplus",
+    "softplus_backward",
+    "softshrink",
+    "softshrink_backward",
+    "softsign",
+    "softsign_backward",
+    "sort",
+    "split",
+    "split_backward",
+    "sqrt",
+    "sqrt_backward",
+    "square",
+    "square_backward",
+    "sub",
+    "sum_backward",
+    "sum_to",
+    "tanh",
+    "tanh_backward",
+    "tanhshrink",
+    "tanhshrink_backward",
+    "threshold",
+    "threshold_backward",
+    "topk",
+    "total_norm",
+    "triangle",
+    "trunc",
+    "uniform_into",
+    "unit_gradient",
+    "var_backward",
+    "where",
+    "zeros",
+]
+
+class Array:
+    """
+    Contiguous memory with a shape, a dtype and a device.
+    """
+    def __init__(self, shape: collections.abc.Sequence[typing.SupportsInt], dtype: str = "float32") -> None:
+        """
+        Uninitialised.
+        """
+    def bump_version(self) -> None: ...
+    def clone(self) -> Array: ...
+    def copy_from(self, source: Array | None) -> None: ...
+    def dlpack(self, versioned: bool) -> typing_extensions.CapsuleType: ...
+    def fill(self, value: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    def guard(self) -> None:
+        """
+        Makes exports of this memory read-only.
+        """
+    def item(self) -> typing.Any: ...
+    def mutable_numpy(self) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]:
+        """
+        A writable export of guarded memory; the caller bumps the version.
+        """
+    def numpy(self) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def reshape(self, shape: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
+    def shares_memory(self, arg0: Array | None) -> bool: ...
+    def to(self, dtype: str) -> Array: ...
+    def to_format(self, format: str) -> Array: ...
+    @property
+    def cacheable(self) -> bool: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def guarded(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def numel(self) -> int: ...
+    @property
+    def pointer(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def version(self) -> int: ...
+
+class Generator:
+    """
+    Counter-based random generator (Philox4x32-10).
+    """
+    def __init__(self, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> None: ...
+    def set(
+        self,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        offset: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None: ...
+    @property
+    def state(self) -> Array:
+        """
+        int64 [2] = seed, offset
+        """
+
+class BufferBase:
+    """
+    Exports the buffer of its attribute `array`.
+    """
+
+class OptimGroup:
+    """
+    The parameters of one optimizer group as flat runs of memory.
+    """
+    def __init__(
+        self, params: collections.abc.Sequence[typing.Any], movable: collections.abc.Sequence[bool]
+    ) -> None: ...
+    def adadelta(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        rho: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        maximize: bool,
+    ) -> None: ...
+    def adagrad(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        lr_decay: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        maximize: bool,
+    ) -> None: ...
+    def adam(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        beta1: typing.SupportsFloat | typing.SupportsIndex,
+        beta2: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        amsgrad: bool,
+        maximize: bool,
+        decoupled: bool,
+    ) -> None: ...
+    def adamax(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        beta1: typing.SupportsFloat | typing.SupportsIndex,
+        beta2: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        maximize: bool,
+    ) -> None: ...
+    def make_state(
+        self,
+        k: typing.SupportsInt | typing.SupportsIndex,
+        value: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    ) -> None: ...
+    def nadam(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        beta1: typing.SupportsFloat | typing.SupportsIndex,
+        beta2: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        momentum_decay: typing.SupportsFloat | typing.SupportsIndex,
+        decoupled: bool,
+        maximize: bool,
+    ) -> None: ...
+    def param(self, index: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
+    def product(self, index: typing.SupportsInt | typing.SupportsIndex) -> float: ...
+    def radam(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        beta1: typing.SupportsFloat | typing.SupportsIndex,
+        beta2: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        decoupled: bool,
+        maximize: bool,
+    ) -> None: ...
+    def rmsprop(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        alpha: typing.SupportsFloat | typing.SupportsIndex,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        momentum: typing.SupportsFloat | typing.SupportsIndex,
+        centered: bool,
+        maximize: bool,
+    ) -> None: ...
+    def set_progress(
+        self,
+        index: typing.SupportsInt | typing.SupportsIndex,
+        steps: typing.SupportsInt | typing.SupportsIndex,
+        product: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def sgd(
+        self,
+        lr: typing.SupportsFloat | typing.SupportsIndex,
+        momentum: typing.SupportsFloat | typing.SupportsIndex,
+        dampening: typing.SupportsFloat | typing.SupportsIndex,
+        weight_decay: typing.SupportsFloat | typing.SupportsIndex,
+        nesterov: bool,
+        maximize: bool,
+    ) -> None: ...
+    def slot(self, index: typing.SupportsInt | typing.SupportsIndex) -> typing.Any: ...
+    def state(
+        self, k: typing.SupportsInt | typing.SupportsIndex, index: typing.SupportsInt | typing.SupportsIndex
+    ) -> typing.Any: ...
+    def steps(self, index: typing.SupportsInt | typing.SupportsIndex) -> int: ...
+
+def abs(x: Array | None) -> Array: ...
+def abs_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def adaptive_avg_pool_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    out: collections.abc.Sequence[typing.SupportsInt],
+    op: str,
+) -> Array: ...
+def adaptive_avg_pool_forward(
+    x: Array | None, out: collections.abc.Sequence[typing.SupportsInt], op: str
+) -> Array: ...
+def adaptive_max_pool_forward(
+    x: Array | None, out: collections.abc.Sequence[typing.SupportsInt], keep_index: bool, op: str
+) -> tuple[Array, Array | None]: ...
+def add(x: Array | float | None, z: Array | float | None) -> Array: ...
+def add_into(x: Array | None, z: Array | None) -> None:
+    """
+    x += z in place
+    """
+
+def alike(x: Array | float | None, z: Array | float | None) -> bool: ...
+def avg_pool_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    kernel: collections.abc.Sequence[typing.SupportsInt],
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: typing.SupportsInt | typing.SupportsIndex,
+    op: str,
+) -> Array: ...
+def avg_pool_forward(
+    x: Array | None,
+    kernel: collections.abc.Sequence[typing.SupportsInt],
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: typing.SupportsInt | typing.SupportsIndex,
+    op: str,
+) -> Array: ...
+def bag_backward(
+    dy: Array | None,
+    rows: Array | None,
+    bags: Array | None,
+    scales: Array | None,
+    v: typing.SupportsInt | typing.SupportsIndex,
+    scale_by_freq: bool,
+    out: Array | None | None,
+) -> Array: ...
+def bag_forward(
+    weight: Array | None,
+    index: Array | None,
+    offsets: Array | None,
+    mode: str,
+    scales: Array | None,
+    include_last: bool,
+    padding: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[Array, Array, Array, Array | None, Array | None]: ...
+def bag_max_backward(
+    dy: Array | None, arg: Array | None, v: typing.SupportsInt | typing.SupportsIndex
+) -> Array: ...
+def bag_scales_backward(
+    dy: Array | None, weight: Array | None, rows: Array | None, bags: Array | None
+) -> Array: ...
+def bernoulli(p: Array | None, generator: Generator) -> Array: ...
+def bitwise_and(x: Array | float | None, z: Array | float | None) -> Array: ...
+def bitwise_not(x: Array | None) -> Array: ...
+def bitwise_or(x: Array | float | None, z: Array | float | None) -> Array: ...
+def bitwise_xor(x: Array | float | None, z: Array | float | None) -> Array: ...
+def cat(xs: collections.abc.Sequence[Array], axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
+def ceil(x: Array | None) -> Array: ...
+def check_device(device: str) -> None: ...
+def clamp(
+    x: Array | None,
+    min: typing.SupportsFloat | typing.SupportsIndex,
+    max: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def clamp_backward(
+    dy: Array | None,
+    x: Array | None,
+    min: typing.SupportsFloat | typing.SupportsIndex,
+    max: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def clamp_values(
+    arrays: collections.abc.Sequence[Array], bound: typing.SupportsFloat | typing.SupportsIndex
+) -> None: ...
+def class_loss_backward(dy: Array | None, d: Array | None) -> Array: ...
+def conv_backward(
+    dy: Array | None,
+    x: Array | None,
+    weight: Array | None,
+    y: Array | None,
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    activation: typing.SupportsInt | typing.SupportsIndex,
+    op: str,
+    needs: list,
+) -> tuple: ...
+def conv_forward(
+    x: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    activation: typing.SupportsInt | typing.SupportsIndex,
+    op: str,
+) -> Array: ...
+def cos(x: Array | None) -> Array: ...
+def cos_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def count_nonzero(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+) -> Array: ...
+def cross_entropy_forward(
+    x: Array | None,
+    target: Array | None,
+    weight: Array | None,
+    ignore: typing.SupportsInt | typing.SupportsIndex,
+    smoothing: typing.SupportsFloat | typing.SupportsIndex,
+    reduction: str,
+    want_dx: bool,
+    want_dtarget: bool,
+) -> tuple[Array, Array | None, Array | None]: ...
+def cumprod(x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
+def cumprod_backward(
+    dy: Array | None, x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex
+) -> Array: ...
+def cumsum(x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, reverse: bool) -> Array: ...
+def detected_isa() -> str: ...
+def diagonal(
+    x: Array | None,
+    k: typing.SupportsInt | typing.SupportsIndex,
+    axis1: typing.SupportsInt | typing.SupportsIndex,
+    axis2: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def diagonal_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    k: typing.SupportsInt | typing.SupportsIndex,
+    axis1: typing.SupportsInt | typing.SupportsIndex,
+    axis2: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def div(x: Array | float | None, z: Array | float | None) -> Array: ...
+def div_divisor_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def dropout_backward(
+    dy: Array | None,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    offset: typing.SupportsInt | typing.SupportsIndex,
+    p: typing.SupportsFloat | typing.SupportsIndex,
+    a: typing.SupportsFloat | typing.SupportsIndex,
+    units: typing.SupportsInt | typing.SupportsIndex,
+    nhwc: bool,
+) -> Array: ...
+def dropout_forward(
+    x: Array | None,
+    generator: Generator,
+    p: typing.SupportsFloat | typing.SupportsIndex,
+    a: typing.SupportsFloat | typing.SupportsIndex,
+    b: typing.SupportsFloat | typing.SupportsIndex,
+    c: typing.SupportsFloat | typing.SupportsIndex,
+    units: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[Array, int, int]:
+    """
+    (y, seed, offset)
+    """
+
+def elu(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def elu_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def embedding_backward(
+    dy: Array | None,
+    rows: Array | None,
+    v: typing.SupportsInt | typing.SupportsIndex,
+    padding: typing.SupportsInt | typing.SupportsIndex,
+    scale_by_freq: bool,
+    out: Array | None,
+) -> Array: ...
+def embedding_forward(weight: Array | None, index: Array | None) -> tuple[Array, Array]: ...
+def embedding_renorm(
+    weight: Array | None,
+    index: Array | None,
+    max_norm: typing.SupportsFloat | typing.SupportsIndex,
+    p: typing.SupportsFloat | typing.SupportsIndex,
+) -> None: ...
+def empty_cache() -> None: ...
+def eq(x: Array | float | None, z: Array | float | None) -> Array: ...
+def erf(x: Array | None) -> Array: ...
+def erf_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def exp(x: Array | None) -> Array: ...
+def exp_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def expand(x: Array | None, shape: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
+def expm1(x: Array | None) -> Array: ...
+def expm1_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def extreme_along(
+    x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, keepdim: bool, largest: bool
+) -> tuple[Array, Array]: ...
+def extreme_backward(
+    dy: Array | None,
+    x: Array | None,
+    y: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+) -> Array: ...
+def flip(x: Array | None, dims: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
+def floor(x: Array | None) -> Array: ...
+def floor_divide(x: Array | float | None, z: Array | float | None) -> Array: ...
+def from_dlpack(capsule: typing_extensions.CapsuleType) -> Array: ...
+def from_numpy(
+    source: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], dtype: str, copy: bool
+) -> Array: ...
+def full(
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    value: typing.SupportsFloat | typing.SupportsIndex,
+    dtype: str = "float32",
+) -> Array: ...
+def gather(
+    x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, index: Array | None
+) -> Array: ...
+def ge(x: Array | float | None, z: Array | float | None) -> Array: ...
+def gelu(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def gelu_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def gelu_tanh(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def gelu_tanh_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def getitem(x: Array | None, index: typing.Any) -> Array: ...
+def getitem_backward(
+    dy: Array | None, shape: collections.abc.Sequence[typing.SupportsInt], index: typing.Any
+) -> Array: ...
+def glu(x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
+def glu_backward(
+    dy: Array | None, x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex
+) -> Array: ...
+def gt(x: Array | float | None, z: Array | float | None) -> Array: ...
+def hardshrink(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardshrink_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardsigmoid(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardsigmoid_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardswish(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardswish_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardtanh(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def hardtanh_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def index_add(
+    x: Array | None,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    index: Array | None,
+    source: Array | None,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def index_backward(
+    dy: Array | None,
+    places: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    indexed: collections.abc.Sequence[bool],
+) -> Array: ...
+def index_forward(
+    x: Array | None, indices: collections.abc.Sequence[Array | None]
+) -> tuple[Array, Array]: ...
+def integers_into(
+    out: Array | None,
+    generator: Generator,
+    low: typing.SupportsInt | typing.SupportsIndex,
+    high: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
+def isa() -> str: ...
+def isfinite(x: Array | None) -> Array: ...
+def isinf(x: Array | None) -> Array: ...
+def isnan(x: Array | None) -> Array: ...
+def layer_norm_backward(
+    dy: Array | None,
+    x: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    weight: Array | None,
+    mean: Array | None,
+    rstd: Array | None,
+    want_x: bool,
+    want_weight: bool,
+    want_bias: bool,
+) -> tuple[typing.Any, typing.Any, typing.Any]:
+    """
+    (dx, dweight, dbias) or None
+    """
+
+def layer_norm_forward(
+    x: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    weight: Array | None,
+    bias: Array | None,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    centred: bool,
+) -> tuple[Array, typing.Any, Array]:
+    """
+    (y, mean or None, rstd)
+    """
+
+def le(x: Array | float | None, z: Array | float | None) -> Array: ...
+def leaky_relu(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def leaky_relu_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def linear_activation_forward(
+    x: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    activation: typing.SupportsInt | typing.SupportsIndex,
+    keep: bool,
+) -> tuple: ...
+def linear_backward(
+    dy: Array | None,
+    x: Array | None,
+    weight: Array | None,
+    saved: Array | None,
+    activation: typing.SupportsInt | typing.SupportsIndex,
+    needs: list,
+) -> tuple: ...
+def linear_cross_entropy_backward(
+    want_x: bool,
+    want_weight: bool,
+    want_bias: bool,
+    want_target: bool,
+    chunk: typing.SupportsInt | typing.SupportsIndex,
+    dloss: Array | None,
+    x: Array | None,
+    weight: Array | None,
+    target: Array | None,
+    bias: Array | None,
+    class_weight: Array | None,
+    ignore: typing.SupportsInt | typing.SupportsIndex,
+    smoothing: typing.SupportsFloat | typing.SupportsIndex,
+) -> tuple[Array | None, Array | None, Array | None, Array | None]:
+    """
+    the wanted gradients of x, weight, bias and target, for reduction none
+    """
+
+def linear_cross_entropy_forward(
+    want_x: bool,
+    want_weight: bool,
+    want_bias: bool,
+    want_target: bool,
+    chunk: typing.SupportsInt | typing.SupportsIndex,
+    reduction: str,
+    x: Array | None,
+    weight: Array | None,
+    target: Array | None,
+    bias: Array | None,
+    class_weight: Array | None,
+    ignore: typing.SupportsInt | typing.SupportsIndex,
+    smoothing: typing.SupportsFloat | typing.SupportsIndex,
+) -> tuple[Array, tuple[Array | None, Array | None, Array | None, Array | None]]:
+    """
+    the loss and, for mean and sum, the wanted gradients of x, weight, bias and target
+    """
+
+def linear_forward(x: Array | None, weight: Array | None, bias: Array | None) -> Array: ...
+def log(x: Array | None) -> Array: ...
+def log1p(x: Array | None) -> Array: ...
+def log1p_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def log2(x: Array | None) -> Array: ...
+def log2_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def log_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def logical_and(x: Array | float | None, z: Array | float | None) -> Array: ...
+def logical_not(x: Array | None) -> Array: ...
+def logical_or(x: Array | float | None, z: Array | float | None) -> Array: ...
+def logical_xor(x: Array | float | None, z: Array | float | None) -> Array: ...
+def logsigmoid(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def logsigmoid_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def logsumexp_backward(
+    dy: Array | None,
+    x: Array | None,
+    y: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+) -> Array: ...
+def lt(x: Array | float | None, z: Array | float | None) -> Array: ...
+def matmul_backward(
+    dy: Array | None,
+    a: Array | None,
+    b: Array | None,
+    transpose_a: bool,
+    transpose_b: bool,
+    need_a: bool,
+    need_b: bool,
+) -> tuple: ...
+def matmul_forward(
+    a: Array | None, b: Array | None, transpose_a: bool, transpose_b: bool, op: str
+) -> Array: ...
+def max_pool_backward(
+    dy: Array | None,
+    index: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    axes: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def max_pool_forward(
+    x: Array | None,
+    kernel: collections.abc.Sequence[typing.SupportsInt],
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    ceil_mode: bool,
+    keep_index: bool,
+    op: str,
+) -> tuple[Array, Array | None]: ...
+def maximum(x: Array | float | None, z: Array | float | None) -> Array: ...
+def maximum_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def memory_stats() -> dict: ...
+def minimum(x: Array | float | None, z: Array | float | None) -> Array: ...
+def minimum_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def mish(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def mish_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def mul(x: Array | float | None, z: Array | float | None) -> Array: ...
+def multi_margin_forward(
+    x: Array | None,
+    target: Array | None,
+    p: typing.SupportsInt | typing.SupportsIndex,
+    margin: typing.SupportsFloat | typing.SupportsIndex,
+    weight: Array | None,
+    reduction: str,
+    want_dx: bool,
+) -> tuple[Array, Array | None]: ...
+def multilabel_margin_forward(
+    x: Array | None, target: Array | None, reduction: str, want_dx: bool
+) -> tuple[Array, Array | None]: ...
+def narrow(
+    x: Array | None,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    start: typing.SupportsInt | typing.SupportsIndex,
+    length: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def narrow_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    start: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def ne(x: Array | float | None, z: Array | float | None) -> Array: ...
+def neg(x: Array | None) -> Array: ...
+def neg_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def nll_loss_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    target: Array | None,
+    weight: Array | None,
+    ignore: typing.SupportsInt | typing.SupportsIndex,
+    reduction: str,
+) -> Array: ...
+def nll_loss_forward(
+    x: Array | None,
+    target: Array | None,
+    weight: Array | None,
+    ignore: typing.SupportsInt | typing.SupportsIndex,
+    reduction: str,
+) -> Array: ...
+def nonzero(x: Array | None) -> Array: ...
+def norm_backward(
+    dy: Array | None,
+    x: Array | None,
+    y: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    p: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def normal_into(
+    out: Array | None,
+    generator: Generator,
+    mean: typing.SupportsFloat | typing.SupportsIndex,
+    std: typing.SupportsFloat | typing.SupportsIndex,
+) -> None: ...
+def num_threads() -> int: ...
+def one_hot(index: Array | None, classes: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
+def pad_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    pads: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    mode: str,
+) -> Array: ...
+def pad_forward(
+    x: Array | None,
+    pads: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    mode: str,
+    value: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def pair_loss_backward(
+    want_x: bool,
+    want_y: bool,
+    want_a: bool,
+    dloss: Array | None,
+    op: str,
+    x: Array | None,
+    y: Array | None,
+    a: Array | None,
+    b: Array | None,
+    c: typing.SupportsFloat | typing.SupportsIndex,
+    full: bool,
+    reduction: str,
+    count: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[Array | None, Array | None, Array | None]: ...
+def pair_loss_forward(
+    op: str,
+    x: Array | None,
+    y: Array | None,
+    a: Array | None,
+    b: Array | None,
+    c: typing.SupportsFloat | typing.SupportsIndex,
+    full: bool,
+    reduction: str,
+    count: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def permutation_into(out: Array | None, generator: Generator) -> None: ...
+def permute(x: Array | None, dims: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
+def philox(
+    counter: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"
+    ],
+    seed: typing.SupportsInt | typing.SupportsIndex,
+) -> typing.Annotated[list[int], "FixedSize(4)"]:
+    """
+    One counter of four words through Philox4x32-10.
+    """
+
+def place_along(
+    dy: Array | None,
+    positions: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    axis: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
+def pow(x: Array | float | None, z: Array | float | None) -> Array: ...
+def pow_base_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def pow_exponent_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def prelu(x: Array | None, w: Array | None) -> Array: ...
+def prelu_backward(dy: Array | None, x: Array | None, w: Array | None) -> Array: ...
+def prelu_weight_backward(dy: Array | None, x: Array | None, w: Array | None) -> Array: ...
+def prod_backward(
+    dy: Array | None,
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+) -> Array: ...
+def reciprocal(x: Array | None) -> Array: ...
+def reciprocal_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def reduce_extreme(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+    largest: bool,
+) -> Array: ...
+def reduce_logsumexp(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+) -> Array: ...
+def reduce_mean(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+) -> Array: ...
+def reduce_norm(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+    p: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def reduce_prod(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+) -> Array: ...
+def reduce_sum(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+) -> Array: ...
+def reduce_truth(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+    all: bool,
+) -> Array: ...
+def reduce_var(
+    x: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    keepdim: bool,
+    correction: typing.SupportsFloat | typing.SupportsIndex,
+    root: bool,
+) -> tuple[Array, Array]: ...
+def relu(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def relu_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def remainder(x: Array | float | None, z: Array | float | None) -> Array: ...
+def repeat(x: Array | None, counts: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
+def reset_peak_memory() -> None: ...
+def reshape(x: Array | None, shape: collections.abc.Sequence[typing.SupportsInt], op: str) -> Array: ...
+def roll(
+    x: Array | None,
+    shifts: collections.abc.Sequence[typing.SupportsInt],
+    dims: collections.abc.Sequence[typing.SupportsInt],
+) -> Array: ...
+def round(x: Array | None) -> Array: ...
+def rsqrt(x: Array | None) -> Array: ...
+def rsqrt_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def scale_to_norm(
+    arrays: collections.abc.Sequence[Array],
+    norm: Array | None,
+    max_norm: typing.SupportsFloat | typing.SupportsIndex,
+) -> None: ...
+def scatter(
+    x: Array | None,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    index: Array | None,
+    source: Array | None,
+    add: bool,
+) -> Array: ...
+def set_isa(name: str) -> None: ...
+def set_num_threads(count: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+def sigmoid(x: Array | None) -> Array: ...
+def sigmoid_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def sign(x: Array | None) -> Array: ...
+def silu(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def silu_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def sin(x: Array | None) -> Array: ...
+def sin_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def softmax_backward(
+    dy: Array | None, y: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, log: bool
+) -> Array: ...
+def softmax_forward(x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, log: bool) -> Array: ...
+def softplus(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def softplus_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def softshrink(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def softshrink_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def softsign(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def softsign_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def sort(
+    x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, descending: bool
+) -> tuple[Array, Array]: ...
+def split(
+    x: Array | None,
+    sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    axis: typing.SupportsInt | typing.SupportsIndex,
+) -> list[Array]: ...
+def split_backward(
+    pieces: collections.abc.Sequence[Array | None],
+    sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    dtype: str,
+) -> Array: ...
+def sqrt(x: Array | None) -> Array: ...
+def sqrt_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def square(x: Array | None) -> Array: ...
+def square_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def sub(x: Array | float | None, z: Array | float | None) -> Array: ...
+def sum_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def sum_to(dy: Array | None, shape: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
+def tanh(x: Array | None) -> Array: ...
+def tanh_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def tanhshrink(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def tanhshrink_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def threshold(
+    x: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def threshold_backward(
+    dy: Array | None,
+    saved: Array | None,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> Array: ...
+def topk(
+    x: Array | None,
+    k: typing.SupportsInt | typing.SupportsIndex,
+    axis: typing.SupportsInt | typing.SupportsIndex,
+    largest: bool,
+) -> tuple[Array, Array]: ...
+def total_norm(
+    arrays: collections.abc.Sequence[Array], p: typing.SupportsFloat | typing.SupportsIndex
+) -> Array: ...
+def triangle(x: Array | None, k: typing.SupportsInt | typing.SupportsIndex, lower: bool) -> Array: ...
+def trunc(x: Array | None) -> Array: ...
+def uniform_into(
+    out: Array | None,
+    generator: Generator,
+    low: typing.SupportsFloat | typing.SupportsIndex,
+    high: typing.SupportsFloat | typing.SupportsIndex,
+) -> None: ...
+def unit_gradient(output: Array | None) -> Array:
+    """
+    The gradient that an output of one element starts from: 1.
+    """
+
+def var_backward(
+    dy: Array | None,
+    x: Array | None,
+    y: Array | None,
+    mean: Array | None,
+    axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
+    correction: typing.SupportsFloat | typing.SupportsIndex,
+    root: bool,
+) -> Array: ...
+def where(c: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def zeros(shape: collections.abc.Sequence[typing.SupportsInt], dtype: str = "float32") -> Array: ...

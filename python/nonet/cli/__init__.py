@@ -1,0 +1,132 @@
+"""The command `nonet`. Each subcommand's file is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import nonet
+from nonet.cli.errors import FAILED, OK, exit_code, sentence
+from nonet.cli.presets import PRESETS
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0 ok, 1 failed, 2 usage or data, 3 NaN, 130 Ctrl-C.
+
+    An error is one sentence on stderr; the environment variable NONET_TRACEBACK=1 shows where it came from.
+    """
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        return importlib.import_module(args.module).run(args)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("NONET_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exc()
+        print(f"nonet {args.command}: {sentence(error)}", file=sys.stderr)
+        return exit_code(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="nonet", description="Neural networks on their own kernels.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"nonet {nonet.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_train(_add(commands, "train", "train a preset"))
+    evaluate = _add(commands, "eval", "the test metric of a checkpoint")
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
+    _add_data(evaluate)
+    predict = _add(commands, "predict", "the classes of images in files")
+    predict.add_argument("checkpoint", metavar="CHECKPOINT")
+    predict.add_argument(
+        "files", metavar="FILE", nargs="+", help=".npy, idx (.gz), PGM, PPM; others with pillow"
+    )
+    predict.add_argument("--invert", action="store_true", help="the images are dark on a light ground")
+    summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
+    summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
+    summary.add_argument("--data", metavar="NAME", help="the set that a preset is built for")
+    _add(commands, "info", "versions, instruction set, threads, CUDA")
+    _add(commands, "doctor", "a self-test of every kernel family on this machine")
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, everything else on stderr")
+    parser.set_defaults(module=f"nonet.cli.{_MODULES.get(name, name)}")
+    return parser
+
+
+_MODULES = {"eval": "evaluate"}
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="NAME", help="data set; default digits, which needs no files")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the set's files; alone it selects mnist")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("preset", metavar="PRESET", choices=list(PRESETS), help=", ".join(PRESETS))
+    _add_data(parser)
+    parser.add_argument("--epochs", type=_at_least_one, metavar="N")
+    parser.add_argument("--steps", type=_at_least_one, metavar="N", help="end after N steps at the latest")
+    parser.add_argument("--batch-size", type=_at_least_one, metavar="N")
+    parser.add_argument("--lr", type=_positive, metavar="X", help="highest learning rate of the schedule")
+    parser.add_argument("--seed", type=_seed, metavar="S", help="default 0")
+    parser.add_argument("--precision", metavar="P", help="highest (default), high, medium, ieee")
+    parser.add_argument("--autocast", metavar="DTYPE", help="bfloat16")
+    parser.add_argument("--device", metavar="D", help="cpu (default)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the run, default runs/PRESET")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    parser.add_argument(
+        "--checkpoint-every", type=_at_least_one, metavar="N", help="steps between checkpoints"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log too")
+
+
+def _at_least_one(text: str) -> int:
+    return _integer(text, 1, 2**63 - 1)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, 0, 2**63 - 1)
+
+
+def _integer(text: str, low: int, high: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least {low}, got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+__all__ = ["OK", "main"]

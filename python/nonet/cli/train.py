@@ -1,0 +1,276 @@
+"""`nonet train PRESET`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nonet
+from nonet import data, io, models
+from nonet.cli.errors import INTERRUPTED, OK, UsageError
+from nonet.cli.images import fingerprint, image_input, load_set, loader, maximum_of, set_name
+from nonet.cli.presets import PRESETS, Preset
+from nonet.optim.lr_scheduler import LambdaLR
+from nonet.train import Accuracy, NonFiniteError, RunFolder, Trainer
+from nonet.train.log import JsonLog, to_json
+
+_EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the numbers of a run; kept in its checkpoint, and compared on --resume."""
+
+    preset: str
+    data: str
+    epochs: int | None
+    steps: int | None
+    batch_size: int
+    lr: float
+    seed: int
+    precision: str
+    autocast: str | None
+    device: str
+
+
+def run(args: argparse.Namespace) -> int:
+    preset = PRESETS[args.preset]
+    _check_machine(args)
+    out = Path(args.out or Path("runs") / preset.name)
+    saved = _saved(out) if args.resume else {}
+    directory = args.data_dir or (saved.get("data_dir") if args.data in (None, preset.files) else None)
+    options = _options(args, preset, directory, saved.get("options"))
+    splits = load_set(options.data, directory)
+    crc = fingerprint(splits.train)
+    if saved and saved["data_crc32"] != crc:
+        raise UsageError(f"--resume: the training data (CRC-32 {crc}) are not those of the run in {out}")
+    trainer, test = _prepare(
+        args,
+        preset,
+        options,
+        splits,
+        out,
+        {"data_crc32": crc, "data_dir": directory and os.path.abspath(directory)},
+    )
+    try:
+        result = trainer.fit()
+    except NonFiniteError as error:
+        error.args = (f"{error}; {out / 'last.safetensors'} holds the last good state",)
+        raise
+    if result.interrupted:
+        print(
+            f"nonet train: stopped after step {result.steps}; {out} holds all of it, "
+            "the same command with --resume continues",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    _conclude(args, preset, options, trainer, result, test, out)
+    return OK
+
+
+def _prepare(
+    args: argparse.Namespace,
+    preset: Preset,
+    options: Options,
+    splits: data.Splits,
+    out: Path,
+    private: dict[str, Any],
+) -> tuple[Trainer, data.DataLoader]:
+    """The trainer, and the loader of the test part."""
+    train, validation = _holdout(splits, preset, options)
+    image = image_input(preset, train, maximum_of(options.data))
+    classes = len(splits.classes)
+    nonet.manual_seed(options.seed)
+    model = models.build(preset.architecture, **preset.model_arguments((image.height, image.width), classes))
+    batches = loader(
+        train,
+        image,
+        options.batch_size,
+        shuffle=True,
+        seed=options.seed,
+        shift=preset.shift.get(options.data, 0),
+    )
+    optimizer = nonet.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=preset.weight_decay)
+    lengths = [options.steps, options.epochs and options.epochs * len(batches)]
+    total = min(length for length in lengths if length is not None)
+    schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, total, preset.warmup))
+    metadata = {
+        "preset": preset.name,
+        "data": options.data,
+        "classes": json.dumps(splits.classes),
+        "nonet": nonet.__version__,
+        **image.metadata(),
+    }
+    folder = RunFolder(out, args.resume)
+    if folder.moved is not None:
+        print(f"nonet train: what was in {out} is now in {folder.moved}", file=sys.stderr)
+    trainer = Trainer(
+        model,
+        nonet.nn.functional.cross_entropy,
+        optimizer,
+        batches,
+        validation=loader(validation, image, _EVALUATION_BATCH),
+        metrics=[Accuracy()],
+        epochs=options.epochs,
+        steps=options.steps,
+        scheduler=schedule,
+        schedule="step",
+        keep="last",
+        out=folder,
+        checkpoint_every=args.checkpoint_every,
+        metadata=metadata,
+        run_metadata={"run": json.dumps({"options": asdict(options), **private})},
+        tensorboard=args.tensorboard,
+    )
+    return trainer, loader(splits.test, image, _EVALUATION_BATCH)
+
+
+def _holdout(
+    splits: data.Splits, preset: Preset, options: Options
+) -> tuple[data.ArrayDataset, data.ArrayDataset]:
+    """The training part without, and the validation part."""
+    try:
+        return data.holdout(splits.train, preset.validation, options.seed)
+    except ValueError as error:
+        found = len(splits.train)
+        raise data.DataError(
+            f"{options.data}: expected more training images, found {found}: {error}"
+        ) from error
+
+
+def _conclude(
+    args: argparse.Namespace,
+    preset: Preset,
+    options: Options,
+    trainer: Trainer,
+    result: Any,
+    test: data.DataLoader,
+    out: Path,
+) -> None:
+    """The test metric of the saved parameters, into the log and onto stdout."""
+    measured = trainer.evaluate(test)
+    last = result.history[-1]
+    checkpoint = out / "model.safetensors"
+    record = {
+        "preset": preset.name,
+        "data": options.data,
+        "metric": preset.metric,
+        "value": measured[preset.metric],
+        "loss": measured["loss"],
+        "validation": last[f"validation_{preset.metric}"],
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 3),
+        "samples_per_second": round(result.samples_per_second, 1),
+        "params": sum(p.numel() for p in trainer.model.parameters()),
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "seed": options.seed,
+        "threads": nonet.num_threads(),
+        "checkpoint": str(checkpoint),
+    }
+    log = JsonLog(out / "log.jsonl", trainer.position.log_bytes)
+    log.write({"event": "result", **record})
+    log.close()
+    if args.json:
+        print(to_json(record))
+        return
+    print(
+        f"{preset.metric} {record['value']:.4f} on the {test.state_dict()['samples']} test images of {options.data}, "
+        f"{record['validation']:.4f} on the validation part, after {result.epochs} epochs in {result.seconds:.1f} s"
+    )
+    print(f"saved in {checkpoint}")
+
+
+def warmup_cosine(step: int, total: int, warmup: float) -> float:
+    """Share of the highest learning rate before step `step` (from 0) of `total`.
+
+    It rises linearly over the first `warmup` share of the steps and falls on half a cosine to 0 (Loshchilov, Hutter,
+    "SGDR", 2017, eq. 5). A function of the step alone, so that a run may be resumed with another length.
+    """
+    rise = warmup * total
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / (total - rise))))
+
+
+# ---- options
+def _check_machine(args: argparse.Namespace) -> None:
+    """Refuses what this version does not have, before anything is touched."""
+    known = {
+        "precision": (("highest",), ("high", "medium", "ieee")),
+        "autocast": ((), ("bfloat16",)),
+        "device": (("cpu",), ("cuda",)),
+    }
+    for name, (here, later) in known.items():
+        value = getattr(args, name)
+        family = (value or "").partition(":")[0] if name == "device" else value
+        if value is None or family in here:
+            continue
+        if family not in later:
+            raise UsageError(f"--{name} must be one of {', '.join((*here, *later))}, got {value!r}")
+        instead = f"; use --{name} {here[0]}" if here else "; leave it out"
+        raise UsageError(f"--{name} {value} is not in nonet {nonet.__version__}{instead}")
+
+
+def _saved(out: Path) -> dict[str, Any]:
+    """What the run in `out` noted about itself; empty if it has no checkpoint yet."""
+    path = out / "last.safetensors"
+    if not path.exists():
+        return {}
+    try:
+        run = json.loads(io.load_metadata(path)["run"])
+        return {**run, "options": Options(**run["options"]), "data_crc32": run["data_crc32"]}
+    except io.FileError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise io.FileError(f"{path}: expected a checkpoint of `nonet train`, found other metadata") from error
+
+
+def _options(
+    args: argparse.Namespace, preset: Preset, directory: str | None, saved: Options | None
+) -> Options:
+    """Options given, else those of the run to resume, else the preset's."""
+    given = {
+        name: getattr(args, name)
+        for name in ("epochs", "steps", "batch_size", "lr", "seed", "precision", "autocast", "device")
+    }
+    default = preset.sets[0]
+    name = set_name(args.data, directory, preset, saved.data if saved is not None else default)
+    if saved is not None:
+        _compare({"preset": preset.name, "data": name, **given}, saved)
+        kept = {key: value for key, value in given.items() if value is not None}
+        return Options(**{**asdict(saved), **kept})
+    defaults: dict[str, Any] = {
+        "epochs": preset.epochs[name],
+        "batch_size": preset.batch_size,
+        "lr": preset.lr,
+        "seed": 0,
+        "precision": "highest",
+        "device": "cpu",
+    }
+    chosen: dict[str, Any] = {
+        key: defaults.get(key) if value is None else value for key, value in given.items()
+    }
+    if given["steps"] is not None and given["epochs"] is None:
+        chosen["epochs"] = None  # the steps alone decide
+    return Options(preset.name, name, **chosen)
+
+
+def _compare(given: dict[str, Any], saved: Options) -> None:
+    """A resumed run keeps its options; only its length may grow."""
+    for name, value in given.items():
+        old = getattr(saved, name)
+        if value is None or value == old:
+            continue
+        if name in ("epochs", "steps") and old is not None and value > old:
+            continue
+        option = "PRESET" if name == "preset" else "--" + name.replace("_", "-")
+        rule = " (it may grow)" if name in ("epochs", "steps") else ""
+        raise UsageError(f"--resume: {option} is {value}, the run began with {old or 'none'}{rule}")

@@ -1,0 +1,28 @@
+"""Arrays to and from files: safetensors, state of any depth, images, atomic writes. Knows no models."""
+
+from __future__ import annotations
+
+from nonet.io.atomic import remove_leftovers, replacing, sync_folder, write_bytes, write_text
+from nonet.io.errors import FileError, MissingFileError
+from nonet.io.image import MissingExtraError, read_image
+from nonet.io.tensors import load_metadata, load_tensors, save_tensors
+from nonet.io.tree import leaves, map_tensors, pack, unpack
+
+__all__ = [
+    "FileError",
+    "MissingExtraError",
+    "MissingFileError",
+    "leaves",
+    "load_metadata",
+    "load_tensors",
+    "map_tensors",
+    "pack",
+    "read_image",
+    "remove_leftovers",
+    "replacing",
+    "save_tensors",
+    "sync_folder",
+    "unpack",
+    "write_bytes",
+    "write_text",
+]

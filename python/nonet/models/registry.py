@@ -1,0 +1,73 @@
+"""Architectures by name, and models to and from files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nonet.io import FileError, load_metadata, load_tensors, save_tensors
+from nonet.io.atomic import PathLike
+from nonet.models.ann import MLP
+from nonet.models.cnn import LeNet5
+from nonet.nn import Module
+
+# Every class here keeps its constructor's arguments, as JSON has them, in the attribute `arguments`.
+ARCHITECTURES: dict[str, type[Any]] = {"LeNet5": LeNet5, "MLP": MLP}
+
+# In a checkpoint of a run the model's tensors stand beside the optimizer's, under this prefix.
+STATE_PREFIX = "model."
+
+
+def build(name: str, **arguments: Any) -> Module:
+    """A new model of the architecture `name` with these constructor arguments.
+
+    Errors: ValueError for an unknown name; those of the constructor.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"build: name must be one of {', '.join(ARCHITECTURES)}, got {name!r}")
+    return ARCHITECTURES[name](**arguments)
+
+
+def architecture_of(model: Module) -> dict[str, str]:
+    """The metadata from which `load_model` builds `model` again; empty if its class is not in ARCHITECTURES."""
+    name = type(model).__name__
+    if ARCHITECTURES.get(name) is not type(model):
+        return {}
+    return {"architecture": name, "arguments": json.dumps(vars(model)["arguments"])}
+
+
+def save_model(model: Module, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
+    """Replaces `path` atomically by a safetensors file of the parameters and persistent buffers of `model`.
+
+    Its metadata holds the architecture, if `build` knows it, and `metadata`.
+    """
+    save_tensors(path, model.state_dict(), {**architecture_of(model), **(metadata or {})})
+
+
+def load_model(path: PathLike) -> Module:
+    """The model in a `model.safetensors` or in the `last.safetensors` of a run, in evaluation mode.
+
+    FileError if the file is missing or damaged, names no known architecture, or its tensors do not fit it.
+    """
+    metadata = load_metadata(path)
+    name = metadata.get("architecture")
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise FileError(f"{path}: expected metadata with an architecture ({known}), found {name or 'none'}")
+    try:
+        model = build(name, **json.loads(metadata.get("arguments", "{}")))
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: expected arguments of {name}, found others: {error}") from error
+    tensors, _ = load_tensors(path)
+    if "state" in metadata:
+        tensors = {
+            key.removeprefix(STATE_PREFIX): value
+            for key, value in tensors.items()
+            if key.startswith(STATE_PREFIX)
+        }
+    try:
+        model.load_state_dict(tensors)
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{path}: expected the tensors of {name}, found others: {error.args[0]}") from error
+    return model.eval()

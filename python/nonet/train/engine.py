@@ -1,0 +1,163 @@
+"""The part of training that decides the numbers: one step, its state, and the search for what is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+import nonet
+from nonet import io
+from nonet.nn import Module
+from nonet.nn.utils import clip_grad_norm_, clip_grad_value_
+from nonet.tensor import Tensor, as_tensor
+from nonet.train.diagnose import NonFiniteError, bad_value, first_bad
+
+Group = Sequence[Sequence[Tensor]]
+
+
+class Engine:
+    """Model, loss, optimizer and loader, and the steps they make together. Arguments as in `Trainer`.
+
+    `scheduler` is stepped after every step if `per_step`, else by the trainer; its state is kept here.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[..., Tensor],
+        optimizer: Any,
+        train: Any,
+        *,
+        inputs: int,
+        scheduler: Any,
+        per_step: bool,
+        clip_norm: float | None,
+        clip_value: float | None,
+        accumulate: int,
+        context: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.model, self.loss, self.optimizer, self.train = model, loss, optimizer, train
+        self.inputs, self.scheduler, self.per_step = inputs, scheduler, per_step
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.accumulate, self.context = accumulate, context
+        self._parameters = list(model.parameters())
+
+    # ---- one step
+    def groups(self) -> Iterator[list[list[Tensor]]]:
+        """Batches as tensors, `accumulate` to a step; fewer in the last step of an epoch."""
+        group: list[list[Tensor]] = []
+        for batch in self.train:
+            group.append([as_tensor(array) for array in batch])
+            if len(group) == self.accumulate:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def forward(self, batch: Sequence[Tensor]) -> tuple[Any, Tensor]:
+        """(output of the model, loss) for one batch."""
+        with self.context():
+            output = self.model(*batch[: self.inputs])
+            return output, self.loss(output, *batch[self.inputs :])
+
+    def gradients(self, group: Group) -> list[tuple[Tensor, int]]:
+        """Leaves the gradient of the mean loss over all samples of `group`; returns (loss, samples) per batch."""
+        self.optimizer.zero_grad()
+        total = sum(len(batch[0]) for batch in group)
+        losses: list[tuple[Tensor, int]] = []
+        for batch in group:
+            _, loss = self.forward(batch)
+            loss.backward(None if len(group) == 1 else np.float32(len(batch[0]) / total))
+            losses.append((loss.detach(), len(batch[0])))
+        return losses
+
+    def update(self) -> None:
+        if self.clip_norm is not None:
+            clip_grad_norm_(self._parameters, self.clip_norm)
+        if self.clip_value is not None:
+            clip_grad_value_(self._parameters, self.clip_value)
+        self.optimizer.step()
+        if self.per_step and self.scheduler is not None:
+            self.scheduler.step()
+
+    # ---- state
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, sharing memory with model and optimizer."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "generator": nonet.get_rng_state(),
+            "loader": self.train.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        nonet.set_rng_state(state["generator"])
+        self.train.load_state_dict(state["loader"])
+
+    def snapshot(self) -> Any:
+        """A copy of `state_dict()` as arrays."""
+        return io.map_tensors(
+            self.state_dict(), lambda t: np.array(t.numpy() if isinstance(t, Tensor) else t)
+        )
+
+    def continue_epoch(self) -> None:
+        """Makes the next loop over the loader go on where the last one was left, not with the next epoch."""
+        self.train.load_state_dict(self.train.state_dict())
+
+    def epoch_is_over(self) -> bool:
+        """Whether the loader stands between two epochs, to which it is moved if it was left after a last batch."""
+        if self.train.batch == len(self.train):
+            self.continue_epoch()
+            for _ in self.train:
+                pass
+        return self.train.batch == 0
+
+    # ---- numbers that are not finite
+    def bad_state(self) -> str | None:
+        """'nan' or 'inf' if a parameter, a buffer or the optimizer's state holds one."""
+        return bad_value([self.model.state_dict(), self.optimizer.state_dict()])
+
+    def stop(self, snapshot: Any, done: int, last: int) -> NonFiniteError:
+        """The error for a number that turned up by step `last`, when `snapshot`, of step `done`, was finite.
+
+        Repeats the steps between with a look at every number, and leaves the state before the first bad update.
+        """
+        self.load_state_dict(snapshot)
+        groups = self.groups()
+        before = snapshot
+        for step in range(done, last):
+            group = next(groups, None)
+            if group is None:
+                break
+            losses = self.gradients(group)
+            fine = bad_value([[loss for loss, _ in losses], [p.grad for p in self._parameters]]) is None
+            if fine:
+                self.update()
+                fine = self.bad_state() is None
+            if not fine:
+                return self._error(before, group, step + 1)
+            before = self.snapshot()
+        text = (
+            f"training stopped after step {last}: a number is not finite, but not when the steps were repeated; "
+            "model or loss are no function of inputs and seed"
+        )
+        return NonFiniteError(text, last, "not reproduced", None)
+
+    def _error(self, before: Any, group: Group, step: int) -> NonFiniteError:
+        self.load_state_dict(before)
+        found = first_bad(self.model, self.forward, group)
+        self.load_state_dict(before)
+        self.optimizer.zero_grad()
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        where, layer = found or (f"the update makes a number infinite (learning rate {rate:g})", None)
+        return NonFiniteError(
+            f"training stopped before the update of step {step}: {where}", step, where, layer
+        )

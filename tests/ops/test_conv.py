@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nonet
+from helpers import assert_close, check_op, each_isa, use_isa, use_threads
+from nonet.nn import functional as F
+from nonet.ops.conv import conv2d_act
+from reference import conv as reference
+
+rng = np.random.default_rng(0)
+EPS = float(np.finfo(np.float32).eps)
+
+
+def random(*shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def check(x, w, b=None, dtypes=("float32",), **attrs):
+    inputs = [x, w] if b is None else [x, w, b]
+    terms = w[0].size
+    # The sums of products of normal numbers are about sqrt(terms), their errors eps sqrt(terms) times that.
+    error = 4 * EPS * (terms + 4)
+    pixels = x.size // max(x.shape[-3], 1)
+    check_op(
+        F.conv2d,
+        reference.conv2d,
+        inputs,
+        attrs=attrs,
+        rtol=4 * EPS,
+        atol=error,
+        grad_rtol=4 * EPS,
+        grad_atol=4 * EPS * (max(pixels, w.shape[0] * w[0, 0].size) + 4),
+        reference_gradient=reference.gradients,
+        dtypes=dtypes,
+    )
+
+
+# channels in, out, kernel, stride, padding, dilation, groups
+CASES = [
+    (1, 6, (5, 5), (1, 1), (2, 2), (1, 1), 1),
+    (3, 8, (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    (6, 16, (5, 5), (1, 1), (0, 0), (1, 1), 1),
+    (40, 33, (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    (7, 5, (1, 1), (2, 3), (1, 0), (1, 1), 1),
+    (5, 70, (3, 2), (1, 2), (1, 2), (2, 1), 1),
+    (8, 8, (3, 3), (3, 1), (0, 4), (1, 2), 1),
+    (6, 9, (3, 3), (1, 1), (1, 1), (1, 1), 3),
+    (8, 4, (2, 3), (2, 2), (1, 1), (2, 2), 4),
+    (4, 8, (3, 3), (1, 1), (1, 1), (1, 1), 4),
+    (19, 19, (3, 3), (1, 1), (1, 1), (1, 1), 19),
+    (5, 5, (3, 2), (2, 1), (1, 1), (1, 2), 5),
+    (2, 3, (2, 2), (5, 4), (0, 0), (1, 1), 1),
+    (300, 2, (1, 3), (1, 1), (0, 1), (1, 1), 1),
+    (70, 66, (3, 3), (1, 1), (1, 1), (2, 2), 1),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_conv2d(case):
+    c, o, kernel, stride, padding, dilation, groups = case
+    x, w, b = random(3, c, 9, 12), random(o, c // groups, *kernel), random(o)
+    check(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (200, 3, 3, 3)])
+def test_sizes(shape):
+    check(random(*shape), random(4, 3, 3, 3), random(4), padding=(1, 1))
+    check(random(*shape), random(4, 3, 1, 1))
+
+
+@pytest.mark.parametrize(("c", "o"), [(0, 3), (3, 0)])
+def test_no_channels(c, o):
+    y = F.conv2d(np.ones((2, c, 4, 4), np.float32), np.ones((o, c, 3, 3), np.float32), np.ones(o, np.float32))
+    np.testing.assert_array_equal(y.numpy(), np.ones((2, o, 2, 2)))
+
+
+def test_bfloat16():
+    check(random(2, 3, 6, 6), random(4, 3, 3, 3), random(4), dtypes=("bfloat16",), padding=(1, 1))
+
+
+def test_long_sum():
+    check(random(1, 5000, 2, 2), random(3, 5000, 1, 1))
+    check(random(1, 1, 1, 6000), random(2, 1, 1, 5000))
+
+
+@each_isa
+@pytest.mark.parametrize("case", CASES[:5] + CASES[7:9] + CASES[10:12])
+def test_formats_and_threads(isa, case):
+    c, o, kernel, stride, padding, dilation, groups = case
+    x, w, b = random(37, c, 16, 15), random(o, c // groups, *kernel), random(o)
+    results = set()
+    with use_isa(isa):
+        for threads in (1, 2, 3):
+            with use_threads(threads):
+                for format in ("plain", "nhwc"):
+                    t = [nonet.tensor(v, requires_grad=True) for v in (x, w, b)]
+                    t[0].array = t[0].array.to_format(format)
+                    y = F.conv2d(*t, stride, padding, dilation, groups)
+                    dy = nonet.tensor(np.cos(np.arange(y.numel())).reshape(y.shape))
+                    y.backward(nonet.tensor(dy))
+                    results.add(tuple(v.numpy().tobytes() for v in (y.detach(), *(v.grad for v in t))))
+    assert len(results) == 1
+    want = reference.conv2d(*(v.astype(np.float64) for v in (x, w, b)), stride, padding, dilation, groups)
+    assert_close(y.detach(), want, 4 * EPS, 4 * EPS * (w[0].size + 4), "forward")
+
+
+def test_output_and_gradient_stay_nhwc():
+    x = nonet.tensor(random(2, 3, 5, 5), requires_grad=True)
+    y = F.conv2d(x, random(4, 3, 3, 3))
+    assert y.array.format == "nhwc"
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_activation(activation):
+    x, w, b = random(2, 3, 6, 6), random(4, 3, 3, 3) * 0.1, random(4)
+    functions = {
+        "relu": lambda z: np.maximum(z, 0),
+        "tanh": np.tanh,
+        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    }
+
+    def op(x, w, b):
+        return conv2d_act(x, w, b, 1, 1, 1, 1, activation)
+
+    def ref(x, w, b):
+        return functions[activation](reference.conv2d(x, w, b, padding=(1, 1)))
+
+    check_op(op, ref, [x, w, b], atol=1e-5, grad_atol=1e-4)
+
+
+@pytest.mark.parametrize("lead", [(2,), ()])
+def test_conv1d(lead):
+    x, w, b = random(*lead, 4, 11), random(6, 2, 3), random(6)
+
+    attrs = {"stride": 2, "padding": 1, "dilation": 2, "groups": 2}
+
+    def ref(x, w, b, **_):
+        x4 = x.reshape(-1, 4, 1, 11)
+        y = reference.conv2d(x4, w[:, :, None], b, (1, 2), (0, 1), (1, 2), 2)
+        return y.reshape(*lead, 6, -1)
+
+    check_op(
+        F.conv1d,
+        ref,
+        [x, w, b],
+        attrs=attrs,
+        atol=1e-5,
+        grad_atol=1e-4,
+    )
+
+
+def test_unbatched():
+    x, w = random(3, 6, 7), random(4, 3, 3, 3)
+    check_op(F.conv2d, lambda x, w: reference.conv2d(x[None], w)[0], [x, w], atol=2e-5, grad=[0])
+
+
+def test_same_and_valid():
+    x = random(1, 2, 6, 7)
+    w = random(3, 2, 4, 3)
+    padded = np.pad(x, ((0, 0), (0, 0), (3, 3), (1, 1))).astype(np.float64)
+    want = reference.conv2d(padded, w, dilation=(2, 1))
+    got = F.conv2d(x, w, padding="same", dilation=(2, 1))
+    assert_close(got, want, 4 * EPS, 4 * EPS * 30, "same")
+    w = random(3, 2, 4, 4)
+    want = reference.conv2d(np.pad(x, ((0, 0), (0, 0), (1, 2), (1, 2))).astype(np.float64), w)
+    assert_close(F.conv2d(x, w, padding="same"), want, 4 * EPS, 4 * EPS * 40, "same, even kernel")
+    assert F.conv2d(x, w, padding="valid").shape == (1, 3, 3, 4)
+
+
+def test_extreme_values():
+    """An infinity or NaN reaches the outputs under whose kernel it lies, and no others; groups never mix."""
+    w = np.ones((8, 1, 3, 3), np.float32)
+    x = np.ones((1, 4, 8, 8), np.float32)
+    x[0, 1, 2, 3], x[0, 2, 5, 5] = np.inf, np.nan
+    for weights, groups in ((w, 4), (w[:4], 4)):
+        got = F.conv2d(x, weights, None, 1, 1, 1, groups).numpy()
+        with np.errstate(invalid="ignore"):
+            want = reference.conv2d(
+                x.astype(np.float64), weights.astype(np.float64), None, (1, 1), (1, 1), (1, 1), groups
+            )
+        np.testing.assert_array_equal(got, want)
+    big = F.conv2d(np.full((1, 1, 3, 3), 1e30, np.float32), np.full((1, 1, 3, 3), 1e-30, np.float32)).item()
+    assert abs(big - 9) < 1e-5
+
+
+def test_bad_input():
+    x = np.zeros((2, 3, 5, 5), np.float32)
+    with pytest.raises(
+        ValueError,
+        match=r"conv2d: weight must have shape \[out, in/groups, kh, kw\] = \[8, 3, 3, 3\], got \[8, 4, 3, 3\]",
+    ):
+        F.conv2d(x, np.zeros((8, 4, 3, 3), np.float32))
+    with pytest.raises(
+        ValueError, match=r"the kernel \(7, 3\) must not be larger than the padded input \(5, 5\)"
+    ):
+        F.conv2d(x, np.zeros((8, 3, 4, 2), np.float32), dilation=2)
+    with pytest.raises(ValueError, match=r"conv2d: bias must have shape \[out\] = \[8\], got \[7\]"):
+        F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), np.zeros(7, np.float32))
+    with pytest.raises(ValueError, match=r"conv2d: stride must be positive, got \(0, 1\)"):
+        F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), stride=(0, 1))
+    with pytest.raises(ValueError, match=r"conv2d: padding must not be negative, got \(-1, -1, -1, -1\)"):
+        F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), padding=-1)
+    with pytest.raises(
+        ValueError, match="conv2d: groups must divide the channels in and out, got 2 groups of 3 and 8"
+    ):
+        F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), groups=2)
+    with pytest.raises(
+        ValueError, match=r"conv2d: input must have shape \[N, C, H, W\] or \[C, H, W\], got \[3, 5\]"
+    ):
+        F.conv2d(np.zeros((3, 5), np.float32), np.zeros((8, 3, 3, 3), np.float32))
+    with pytest.raises(ValueError, match="conv2d: padding 'same' needs a stride of 1, got"):
+        F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), stride=2, padding="same")
+    with pytest.raises(
+        ValueError, match="conv1d: padding must be 'same', 'valid', an int or 1 ints, got 'full'"
+    ):
+        F.conv1d(np.zeros((3, 5), np.float32), np.zeros((8, 3, 3), np.float32), padding="full")
+    with pytest.raises(TypeError, match="conv2d: stride must be an int or 2 ints, got 1.5"):
+        F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), stride=1.5)
+    with pytest.raises(TypeError, match="conv2d: input must be float32 or bfloat16, got int64"):
+        F.conv2d(x.astype(np.int64), np.zeros((8, 3, 3, 3), np.float32))

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import nonet
+from helpers import check_op, each_isa, use_isa, use_threads
+from nonet.ops.matmul import matmul_flags
+from reference.matmul import bound
+
+rng = np.random.default_rng(0)
+
+
+def product(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False) -> np.ndarray:
+    out = matmul_flags(nonet.tensor(a), nonet.tensor(b), transpose_a, transpose_b)
+    return out.numpy()
+
+
+def random(*shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+FLAGS = [(False, False), (False, True), (True, False), (True, True)]
+# One size on either side of every tile, panel, block and path limit.
+M = [1, 2, 5, 12, 13, 29, 33, 135]
+N = [1, 7, 16, 33, 70, 130]
+K = [1, 2, 9, 17, 40, 260]
+
+
+@each_isa
+@pytest.mark.parametrize("transpose", FLAGS)
+def test_every_path(isa, transpose):
+    with use_isa(isa):
+        for m, n, k in itertools.product(M, N, K):
+            a, b = random(m, k), random(k, n)
+            got = product(
+                np.ascontiguousarray(a.T) if transpose[0] else a,
+                np.ascontiguousarray(b.T) if transpose[1] else b,
+                *transpose,
+            )
+            a, b = a.astype(np.float64), b.astype(np.float64)
+            assert (np.abs(got - a @ b) <= bound(a, b)).all(), (m, n, k)
+
+
+@each_isa
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 5000), (40, 70, 5000), (64, 1024, 1024), (300, 2100, 40), (7, 4100, 3)]
+)
+@pytest.mark.parametrize("transpose", FLAGS)
+def test_large(isa, shape, transpose):
+    m, n, k = shape
+    a = random(k, m) if transpose[0] else random(m, k)
+    b = random(n, k) if transpose[1] else random(k, n)
+    x, y = (a.T if transpose[0] else a).astype(np.float64), (b.T if transpose[1] else b).astype(np.float64)
+    with use_isa(isa):
+        got = product(a, b, *transpose)
+        assert (np.abs(got - x @ y) <= bound(x, y)).all()
+        for threads in (1, 3):
+            with use_threads(threads):
+                np.testing.assert_array_equal(product(a, b, *transpose).view(np.int32), got.view(np.int32))
+
+
+BATCHES = [
+    ((4,), (4,)),
+    ((4,), (4, 3)),
+    ((3, 4), (4,)),
+    ((3, 4), (4, 5)),
+    ((2, 3, 4), (4, 5)),
+    ((3, 4), (2, 4, 5)),
+    ((2, 3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (3, 4, 5)),
+    ((5, 1, 2, 3), (1, 4, 3, 2)),
+    ((1, 2, 3), (3, 1)),
+    ((4,), (2, 4, 3)),
+    ((2, 3, 4), (4,)),
+    ((0, 4), (4, 3)),
+    ((3, 0), (0, 2)),
+    ((2, 0, 3), (2, 3, 4)),
+    ((0, 2, 3), (3, 4)),
+    ((2, 3, 4), (2, 4, 0)),
+]
+
+
+@pytest.mark.parametrize("shapes", BATCHES)
+def test_batches(shapes):
+    check_op(nonet.matmul, np.matmul, [random(*s) for s in shapes], dtypes=("float32", "bfloat16"))
+
+
+def test_many_large_entries():
+    a, b = random(6, 1, 70, 50), random(5, 50, 90)
+    got = nonet.matmul(a, b).numpy()
+    want = np.matmul(a.astype(np.float64), b.astype(np.float64))
+    assert (np.abs(got - want) <= bound(a.astype(np.float64), b.astype(np.float64))).all()
+    with use_threads(3):
+        np.testing.assert_array_equal(nonet.matmul(a, b).numpy(), got)
+
+
+@pytest.mark.parametrize("transpose", FLAGS)
+def test_gradients_with_flags(transpose):
+    def reference(a, b):
+        return (np.swapaxes(a, -1, -2) if transpose[0] else a) @ (
+            np.swapaxes(b, -1, -2) if transpose[1] else b
+        )
+
+    a = random(2, 4, 3) if transpose[0] else random(2, 3, 4)
+    b = random(5, 4) if transpose[1] else random(4, 5)
+    check_op(lambda a, b: matmul_flags(a, b, *transpose), reference, [a, b])
+
+
+def test_named_products():
+    check_op(nonet.mm, np.matmul, [random(3, 4), random(4, 2)])
+    check_op(nonet.bmm, np.matmul, [random(2, 3, 4), random(2, 4, 2)])
+    check_op(nonet.mv, np.matmul, [random(3, 4), random(4)])
+    check_op(nonet.dot, np.dot, [random(7), random(7)])
+    check_op(nonet.outer, np.outer, [random(3), random(4)])
+    check_op(nonet.outer, np.outer, [random(0), random(4)])
+    check_op(
+        nonet.addmm,
+        lambda c, a, b, beta, alpha: beta * c + alpha * (a @ b),
+        [random(2), random(3, 4), random(4, 2)],
+        attrs={"beta": 0.5, "alpha": 2.0},
+    )
+    check_op(nonet.baddbmm, lambda c, a, b: c + a @ b, [random(3, 2), random(2, 3, 4), random(2, 4, 2)])
+    nan = np.full((3, 2), np.nan, np.float32)
+    assert np.isfinite(nonet.addmm(nan, random(3, 4), random(4, 2), beta=0).numpy()).all()
+    a = nonet.tensor(random(2, 3))
+    assert (a @ np.ones((3, 1), np.float32)).shape == (2, 1)
+    assert (np.ones((1, 2), np.float32) @ a).shape == (1, 3)
+
+
+@each_isa
+@pytest.mark.parametrize("sizes", [(1, 9, 5), (2, 33, 40), (40, 33, 9), (64, 70, 30)])
+@pytest.mark.parametrize("transpose", FLAGS)
+def test_extreme_values(isa, sizes, transpose):
+    m, n, k = sizes
+    a, b = random(m, k), random(k, n)
+    a[0, 0], b[1, 1] = np.inf, 0.0
+    a[m - 1, 2] = (
+        1e30 if m > 1 else 1.0
+    )  # beside the infinity, a product that overflows would add NaN without FMA
+    b[k - 1, n - 1] = np.nan
+    b[2, 0], b[3, 2] = 1e30, 1e-40
+    with np.errstate(all="ignore"):
+        x, y = a.astype(np.float64), b.astype(np.float64)
+        want = (x @ y).astype(np.float32).astype(np.float64)
+    limit = bound(np.where(np.isfinite(x), x, 0), np.where(np.isfinite(y), y, 0))
+    with use_isa(isa):
+        got = product(
+            np.ascontiguousarray(a.T) if transpose[0] else a,
+            np.ascontiguousarray(b.T) if transpose[1] else b,
+            *transpose,
+        )
+    ok = np.isfinite(want)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_array_equal(got[np.isinf(want)], want[np.isinf(want)])
+    assert (np.abs(got[ok] - want[ok]) <= limit[ok]).all()
+
+
+def test_denormals_survive():
+    small = np.full((1, 1), 1e-20, np.float32)
+    np.testing.assert_allclose(product(small, small), 1e-40, rtol=1e-4)
+
+
+def test_bad_input():
+    with pytest.raises(
+        ValueError, match=r"matmul: inner sizes must be equal, got shapes \[2, 3\] and \[2, 3\]"
+    ):
+        nonet.matmul(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"matmul: shapes \[2\] and \[3\] do not broadcast"):
+        nonet.matmul(np.zeros((2, 3, 3), np.float32), np.zeros((3, 3, 3), np.float32))
+    with pytest.raises(ValueError, match="matmul: arguments must have at least one axis"):
+        nonet.matmul(1.0, np.zeros(3, np.float32))
+    with pytest.raises(TypeError, match="matmul: input must be float32 or bfloat16, got int64"):
+        nonet.matmul(np.zeros((2, 2), np.int64), np.zeros((2, 2), np.float32))
+    with pytest.raises(
+        TypeError, match="matmul: both arguments must have one dtype, got float32 and bfloat16"
+    ):
+        nonet.matmul(np.zeros((2, 2), np.float32), nonet.zeros(2, 2, dtype="bfloat16"))
+    with pytest.raises(
+        ValueError, match=r"mm: arguments must have 2 and 2 axes, got shapes \[2\] and \[2, 2\]"
+    ):
+        nonet.mm(np.zeros(2, np.float32), np.zeros((2, 2), np.float32))
+    with pytest.raises(ValueError, match=r"addmm: input must broadcast to \[2, 2\], got \[1, 2, 2\]"):
+        nonet.addmm(
+            np.zeros((1, 2, 2), np.float32), np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32)
+        )
+    with pytest.raises(ValueError, match=r"bmm: both arguments must have one batch size"):
+        nonet.bmm(np.zeros((1, 2, 2), np.float32), np.zeros((2, 2, 2), np.float32))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nonet
+from helpers import check_op
+
+
+def reference(x: np.ndarray, dim: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis=dim, keepdims=True, initial=-np.inf))
+    return e / e.sum(axis=dim, keepdims=True)
+
+
+def log_reference(x: np.ndarray, dim: int) -> np.ndarray:
+    if x.size == 0:
+        return x.copy()
+    m = x - x.max(axis=dim, keepdims=True, initial=-np.inf)
+    return m - np.log(np.exp(m).sum(axis=dim, keepdims=True))
+
+
+SHAPES = [
+    ((3, 5), 1),
+    ((3, 5), 0),
+    ((2, 3, 4), 1),
+    ((1, 1), -1),
+    ((2, 0), 1),
+    ((0, 3), 1),
+    ((), 0),
+    ((2, 67), -1),
+]
+
+
+@pytest.mark.parametrize(("shape", "dim"), SHAPES)
+@pytest.mark.parametrize("op", [nonet.softmax, nonet.log_softmax])
+def test_softmax(op, shape, dim):
+    x = np.random.default_rng(0).standard_normal(shape)
+    ref = reference if op is nonet.softmax else log_reference
+    wrapped = ref if shape else (lambda x, dim: ref(x.reshape(1), 0).reshape(()))
+    check_op(op, wrapped, [x], attrs={"dim": dim}, rtol=2e-6, atol=2e-6, dtypes=("float32", "bfloat16"))
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 1000, 32769])
+def test_large_rows(n):
+    x = np.random.default_rng(n).standard_normal((3, n)) * 10
+    check_op(nonet.softmax, reference, [x], attrs={"dim": 1}, rtol=1e-5, atol=1e-7, grad=False)
+    check_op(nonet.log_softmax, log_reference, [x], attrs={"dim": 1}, rtol=2e-6, atol=2e-6, grad=False)
+
+
+def test_extreme_values():
+    x = np.array(
+        [[1e30, 0, -1e30], [-np.inf, 0, 1], [np.nan, 0, 1], [np.inf, 0, 1], [-np.inf] * 3, [88, 89, 90]]
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        check_op(nonet.softmax, reference, [x], attrs={"dim": 1}, grad=False)
+        check_op(nonet.log_softmax, log_reference, [x], attrs={"dim": 1}, grad=False)
+
+
+def test_bad_input():
+    with pytest.raises(TypeError, match="softmax: input must be float32 or bfloat16, got int64"):
+        nonet.softmax(np.arange(3), 0)
+    with pytest.raises(IndexError, match=r"softmax: axis must be in \[-2, 1\], got 2"):
+        nonet.softmax(np.zeros((2, 2)), 2)

@@ -1,0 +1,145 @@
+"""The tape: what is recorded, how it is walked, and what happens to leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nonet
+from nonet import _core
+from nonet.tensor import record, record_many
+
+
+def double(x):
+    """An op with a rule that shows what it was given."""
+    return record(_core.add(x.array, x.array), (x,), _double_rule, None)
+
+
+def _double_rule(saved, dy, needs):
+    return (_core.add(dy, dy),)
+
+
+def halves(x):
+    a, b = x.array.numpy()
+    outs = [_core.from_numpy(np.array(v), "float32", True) for v in (a, b)]
+    return record_many(outs, (x,), _halves_rule, None)
+
+
+def _halves_rule(saved, grads, needs):
+    values = [0.0 if g is None else g.item() for g in grads]
+    return (_core.from_numpy(np.array(values, np.float32), "float32", True),)
+
+
+def test_gradients_add_up():
+    x = nonet.tensor([1.0, 2.0], requires_grad=True)
+    y = double(double(x))
+    y.backward(np.array([1.0, 10.0]))
+    np.testing.assert_array_equal(x.grad.numpy(), [4, 40])
+    double(x).backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad.numpy(), [6, 42])
+
+
+def test_a_value_used_twice():
+    x = nonet.tensor([1.0], requires_grad=True)
+    y = double(x)
+    z = y + double(y)
+    z.backward()
+    assert x.grad.item() == 6
+
+
+def test_several_outputs_in_one_walk():
+    x = nonet.tensor([3.0, 4.0], requires_grad=True)
+    a, b = halves(x)
+    nonet.backward([a, double(b)], [nonet.tensor(1.0), np.float32(10)])
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 20])
+    x.grad = None
+    a, b = halves(x)
+    b.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [0, 1])
+
+
+def test_nodes_are_freed():
+    x = nonet.tensor([1.0], requires_grad=True)
+    y = double(x)
+    y.backward()
+    with pytest.raises(RuntimeError, match="walked before and is freed"):
+        y.backward()
+
+
+def test_deep_graphs_do_not_recurse():
+    x = nonet.tensor([1.0], requires_grad=True)
+    y = x
+    for _ in range(20000):
+        y = y + 0.0
+    y.backward()
+    assert x.grad.item() == 1
+
+
+def test_bad_calls():
+    x = nonet.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match=r"a gradient is needed for an output of shape \[2\]"):
+        double(x).backward()
+    with pytest.raises(ValueError, match=r"gradient must have shape \[2\], got \[3\]"):
+        double(x).backward(np.ones(3))
+    with pytest.raises(RuntimeError, match="no output requires a gradient"):
+        nonet.tensor(1.0).backward()
+    with pytest.raises(ValueError, match="expected 1 gradients, one per output, got 2"):
+        nonet.backward([double(x)], [np.ones(2), np.ones(2)])
+    with pytest.raises(RuntimeError, match="only a leaf can be written in place"):
+        double(x).zero_()
+    with pytest.raises(RuntimeError, match="only a leaf can be changed"):
+        double(x).requires_grad_(False)
+
+
+def test_modes():
+    x = nonet.tensor([1.0], requires_grad=True)
+    with nonet.no_grad():
+        assert not double(x).requires_grad
+        with nonet.enable_grad():
+            assert double(x).requires_grad
+        assert not nonet.is_grad_enabled()
+    assert double(x).requires_grad
+
+    @nonet.no_grad()
+    def quiet(depth):
+        return double(x).requires_grad or (depth > 0 and quiet(depth - 1))
+
+    assert not quiet(3)
+    assert nonet.is_grad_enabled()
+    with nonet.set_grad_enabled(False):
+        assert not double(x).requires_grad
+    assert nonet.is_grad_enabled()
+
+
+def test_leaf_gradients_do_not_alias():
+    """A rule may give one array to two leaves; adding into one must not change the other."""
+    a, b = (nonet.Parameter(np.zeros(2)) for _ in range(2))
+    seed = nonet.tensor([1.0, 1.0])
+    (a + b).backward(seed)
+    (a + a).backward(seed)
+    np.testing.assert_array_equal(a.grad.numpy(), [3, 3])
+    np.testing.assert_array_equal(b.grad.numpy(), [1, 1])
+    np.testing.assert_array_equal(seed.numpy(), [1, 1])
+
+
+def test_a_parameter_in_two_places_of_one_op():
+    """Both gradients cannot go to the one slot that an optimizer offers."""
+    w = nonet.Parameter([[1.0, 2.0], [3.0, 4.0]])
+    nonet.optim.SGD([w], lr=0.1)
+    nonet.nn.functional.linear(w, w).backward(np.ones((2, 2)))
+    np.testing.assert_array_equal(w.grad.numpy(), 2 * np.array([[4.0, 6.0], [4.0, 6.0]]))
+
+
+def test_scalars_and_truth():
+    assert float(nonet.tensor(2.5)) == 2.5
+    assert int(nonet.tensor([3])) == 3
+    assert [10, 20][nonet.tensor(1)] == 20
+    assert bool(nonet.tensor([True]))
+    with pytest.raises(ValueError, match=r"item: expected one element, got shape \[2\]"):
+        bool(nonet.tensor([1.0, 2.0]))
+    with pytest.raises(TypeError, match="expected an integer tensor, got float32"):
+        [10, 20][nonet.tensor(1.0)]
+    with pytest.raises(TypeError, match="rank 0 has no length"):
+        len(nonet.tensor(1.0))
+    assert repr(nonet.tensor([1, 2])) == "Tensor([1, 2], dtype=int64)"
+    assert "shape=[2000]" in repr(nonet.tensor(np.zeros(2000)))
