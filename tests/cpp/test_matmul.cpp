@@ -48,7 +48,7 @@ TEST(linear_gradients_match_double) {
   Array dx;
   Array dw;
   Array db;
-  linear_backward(dy, x, w, Array(), Activation::none, {&dx, &dw, &db});
+  linear_backward(dy, x, w, Array(), FusedActivation::none, {&dx, &dw, &db});
   EXPECT(test::close(dx, product(dy, w, false, false), 2e-5));
   EXPECT(test::close(dw, product(dy, x, true, false), 2e-5));
   std::vector<double> sums(33, 0.0);

@@ -15,7 +15,7 @@ ConvOptions options_of(const Shape& stride, const Shape& padding, const Shape& d
   std::copy_n(padding.begin(), 4, out.padding);
   std::copy_n(dilation.begin(), 2, out.dilation);
   out.groups = groups;
-  out.activation = static_cast<Activation>(activation);
+  out.activation = static_cast<FusedActivation>(activation);
   out.op = op;
   return out;
 }

@@ -47,7 +47,7 @@ void check_options(const ConvOptions& o) {
         ": padding must not be negative, got (", o.padding[0], ", ", o.padding[1], ", ", o.padding[2], ", ",
         o.padding[3], ")");
   check(o.groups > 0, o.op, ": groups must be positive, got ", o.groups);
-  check(o.activation <= Activation::sigmoid, o.op, ": activation must be none, relu, tanh or sigmoid");
+  check(o.activation <= FusedActivation::sigmoid, o.op, ": activation must be none, relu, tanh or sigmoid");
 }
 
 void check_dtypes(const Array& x, const Array& weight, const Array& bias, const char* op) {
@@ -314,7 +314,7 @@ void conv_backward(const Array& dy, const Array& x, const Array& weight, const A
   Array dz = as_images(dy, rank, batched).to(DType::float32).to_format(Format::nhwc);
   check(dz.shape() == Shape{s.n, s.o, s.oh, s.ow}, options.op, ": gradient must have the output's shape, got ",
         dy.shape());
-  if (options.activation != Activation::none && dz.numel() > 0) {
+  if (options.activation != FusedActivation::none && dz.numel() > 0) {
     const Array saved = as_images(y, rank, batched).to(DType::float32).to_format(Format::nhwc);
     const Array scaled = empty_like(dz);
     linear_kernels().activation_backward(dz.raw<float>(), saved.raw<float>(), scaled.raw<float>(), dz.numel(),

@@ -57,7 +57,7 @@ struct Correlation {
   const float* weights;  // [groups][out / 32 rounded up][positions * in][32]; depthwise: [positions][channels]
   int64_t panel_floats;  // of one panel
   const float* bias;     // [groups out] or null
-  Activation activation;
+  FusedActivation activation;
 };
 
 // partial[slice][tap] (+)= sum over the pixels of a slice of in(…)^T out(…), [depth, out] per tap and group.
@@ -91,7 +91,7 @@ struct ConvOptions {
   int64_t padding[4] = {0, 0, 0, 0};
   int64_t dilation[2] = {1, 1};
   int64_t groups = 1;
-  Activation activation = Activation::none;  // none, relu, tanh or sigmoid
+  FusedActivation activation = FusedActivation::none;  // none, relu, tanh or sigmoid
   const char* op = "conv2d";
 };
 

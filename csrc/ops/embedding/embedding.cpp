@@ -34,7 +34,7 @@ void add_gradient(const Array& dw, const Array& dy, const Array& rows, const int
   std::vector<float> scales;
   if (scale_by_freq) {
     scales.resize(rows.numel());
-    for (const Group& group : grouping.groups) {
+    for (const RowGroup& group : grouping.groups) {
       for (int64_t i = group.begin; i < group.end; ++i) {
         const int64_t j = grouping.order[i];
         scales[j] = (scale == nullptr ? 1.f : scale[j]) / static_cast<float>(group.end - group.begin);
@@ -127,7 +127,7 @@ void embedding_renorm(const Array& weight, const Array& index, double max_norm, 
   const Grouping grouping = group_rows(rows.data<int64_t>(), rows.numel(), weight.dim(0));
   weight.begin_write("embedding");
   const int64_t d = weight.dim(1);
-  for (const Group& group : grouping.groups) {
+  for (const RowGroup& group : grouping.groups) {
     const Array row = weight.rows(group.row, group.row + 1);
     const Array values = row.to(DType::float32).clone();
     float* x = values.data<float>();

@@ -118,7 +118,7 @@ void add_rows(const Grouping& grouping, const AddRows& job) {
   parallel_for(job.outer * groups, 1 + 16384 * groups / (kept * job.inner), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t o = i / groups;
-      const Group& group = grouping.groups[i % groups];
+      const RowGroup& group = grouping.groups[i % groups];
       sum_rows(job.from + o * job.count * job.inner, rows.data() + group.begin,
                scale.empty() ? nullptr : scale.data() + group.begin, group.end - group.begin,
                job.out + (o * job.n + group.row) * job.inner, job.inner, job.add);

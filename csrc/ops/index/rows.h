@@ -9,14 +9,14 @@
 namespace nonet {
 
 // Positions grouped by the row they point to: group g is order[groups[g].begin … end), in increasing order.
-struct Group {
+struct RowGroup {
   int64_t row;
   int64_t begin;
   int64_t end;
 };
 struct Grouping {
   std::vector<int64_t> order;
-  std::vector<Group> groups;
+  std::vector<RowGroup> groups;
 };
 // Negative rows are left out.
 Grouping group_rows(const int64_t* rows, int64_t count, int64_t n);

@@ -48,7 +48,7 @@ void bind_class_losses(py::module_& m) {
 
 using Four = std::tuple<std::optional<Array>, std::optional<Array>, std::optional<Array>, std::optional<Array>>;
 
-Four linear_gradients(LinearGradients&& g) {
+Four linear_loss_gradients(LinearGradients&& g) {
   return {if_defined(std::move(g.x)), if_defined(std::move(g.weight)), if_defined(std::move(g.bias)),
           if_defined(std::move(g.target))};
 }
@@ -64,7 +64,7 @@ void bind_linear_cross_entropy(py::module_& m) {
         LinearGradients out = linear_cross_entropy_forward(options, x, weight, target, or_undefined(bias),
                                                            {want_x, want_weight, want_bias, want_target});
         const Array loss = out.loss;
-        return std::pair(loss, linear_gradients(std::move(out)));
+        return std::pair(loss, linear_loss_gradients(std::move(out)));
       },
       py::arg("want_x"), py::arg("want_weight"), py::arg("want_bias"), py::arg("want_target"), py::arg("chunk"),
       py::arg("reduction"), py::arg("x"), py::arg("weight"), py::arg("target"), py::arg("bias").none(true),
@@ -76,8 +76,8 @@ void bind_linear_cross_entropy(py::module_& m) {
          const Array& x, const Array& weight, const Array& target, const Array* bias, const Array* class_weight,
          int64_t ignore, double smoothing) {
         const LinearCrossEntropy options{class_weight, ignore, smoothing, Reduction::none, chunk};
-        return linear_gradients(linear_cross_entropy_backward(options, dloss, x, weight, target, or_undefined(bias),
-                                                              {want_x, want_weight, want_bias, want_target}));
+        return linear_loss_gradients(linear_cross_entropy_backward(
+            options, dloss, x, weight, target, or_undefined(bias), {want_x, want_weight, want_bias, want_target}));
       },
       py::arg("want_x"), py::arg("want_weight"), py::arg("want_bias"), py::arg("want_target"), py::arg("chunk"),
       py::arg("dloss"), py::arg("x"), py::arg("weight"), py::arg("target"), py::arg("bias").none(true),

@@ -6,9 +6,9 @@ namespace nonet {
 
 namespace {
 
-Activation activation_of(int64_t code) {
-  check(code >= 0 && code <= static_cast<int64_t>(Activation::gelu_tanh), "linear: unknown activation ", code);
-  return static_cast<Activation>(code);
+FusedActivation activation_of(int64_t code) {
+  check(code >= 0 && code <= static_cast<int64_t>(FusedActivation::gelu_tanh), "linear: unknown activation ", code);
+  return static_cast<FusedActivation>(code);
 }
 
 py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
@@ -59,7 +59,7 @@ void bind_matmul(py::module_& m) {
   m.def(
       "linear_forward",
       [](const Array& x, const Array& weight, const Array* bias) {
-        return linear_forward(x, weight, or_undefined(bias), Activation::none, nullptr);
+        return linear_forward(x, weight, or_undefined(bias), FusedActivation::none, nullptr);
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), no_gil());
   m.def("linear_activation_forward", &linear_outputs, py::arg("x"), py::arg("weight"), py::arg("bias").none(true),

@@ -33,25 +33,25 @@ NONET_INLINE void finish_rows(float* c, int64_t ldc, int64_t rows, int64_t cols,
 }
 
 // C = f(C + bias, if given) on [rows, cols]; before (like C, or null) receives C + bias.
-static inline void finish(float* c, int64_t ldc, int64_t rows, int64_t cols, const float* bias, Activation activation,
-                          float* before) {
+static inline void finish(float* c, int64_t ldc, int64_t rows, int64_t cols, const float* bias,
+                          FusedActivation activation, float* before) {
   if (bias == nullptr && before == nullptr && ldc == cols) {  // one long row
     cols *= rows;
     rows = 1;
   }
   switch (activation) {
-    case Activation::none:
+    case FusedActivation::none:
       if (bias == nullptr && before == nullptr) return;
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return z; });
-    case Activation::relu:
+    case FusedActivation::relu:
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return relu(z); });
-    case Activation::tanh:
+    case FusedActivation::tanh:
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return tanh(z); });
-    case Activation::sigmoid:
+    case FusedActivation::sigmoid:
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return sigmoid(z); });
-    case Activation::gelu:
+    case FusedActivation::gelu:
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return gelu(z); });
-    case Activation::gelu_tanh:
+    case FusedActivation::gelu_tanh:
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return gelu_tanh(z); });
   }
 }

@@ -19,13 +19,14 @@ void check_linear(const Array& x, const Array& weight, const Array& bias) {
   check_shape(bias, {weight.dim(0)}, "linear", "bias", "[out]");
 }
 
-bool saves_before(Activation activation) {
-  return activation == Activation::gelu || activation == Activation::gelu_tanh;
+bool saves_before(FusedActivation activation) {
+  return activation == FusedActivation::gelu || activation == FusedActivation::gelu_tanh;
 }
 
 }  // namespace
 
-Array linear_forward(const Array& x, const Array& weight, const Array& bias, Activation activation, Array* before) {
+Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation,
+                     Array* before) {
   if (weight.rank() == 1) {  // one output without an axis of its own
     const Array y = linear_forward(x, weight.reshape({1, weight.dim(0)}), bias, activation, before);
     return y.reshape(y.shape().slice(0, y.rank() - 1));
@@ -57,8 +58,8 @@ Array linear_forward(const Array& x, const Array& weight, const Array& bias, Act
   return y.to(x.dtype());
 }
 
-void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved, Activation activation,
-                     const LayerGradients& out) {
+void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
+                     FusedActivation activation, const LayerGradients& out) {
   if (weight.rank() == 1) {
     Shape column = dy.shape();
     column.push_back(1);
@@ -76,7 +77,7 @@ void linear_backward(const Array& dy, const Array& x, const Array& weight, const
   const int64_t n = weight.dim(0);
   check_shape(dy, x.shape().with(x.rank() - 1, n), "linear", "gradient", "[..., out]");
   Array dz = dy.to(DType::float32).plain();
-  if (activation != Activation::none) {
+  if (activation != FusedActivation::none) {
     const Array y = saved.to(DType::float32).plain();
     const Array scaled(dz.shape());
     linear_kernels().activation_backward(dz.data<float>(), y.data<float>(), scaled.data<float>(), dz.numel(),

@@ -15,7 +15,7 @@ class Shape;
 
 struct LinearKernels {
   // dz = dy f'(z) from what f' needs. dz may be dy.
-  void (*activation_backward)(const float* dy, const float* saved, float* dz, int64_t size, Activation activation);
+  void (*activation_backward)(const float* dy, const float* saved, float* dz, int64_t size, FusedActivation activation);
   // db[n] = sum over the rows of dz [rows, n], in blocks of 64 rows that a tree adds up.
   int64_t (*bias_workspace)(int64_t rows, int64_t n);  // floats
   void (*bias_gradient)(const float* dz, float* db, int64_t rows, int64_t n, float* workspace);
@@ -24,7 +24,7 @@ NONET_KERNELS(LinearKernels, linear_kernels);
 
 // x: [..., in], weight: [out, in], bias: [out] or undefined; a weight [in] gives [...]. before: if not null, receives
 // Z. Errors: TypeError for dtypes, ValueError for shapes.
-Array linear_forward(const Array& x, const Array& weight, const Array& bias, Activation activation, Array* before);
+Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation, Array* before);
 
 // Per gradient: null if not wanted; an Array that is defined is written into, else one is made.
 struct LayerGradients {
@@ -32,8 +32,8 @@ struct LayerGradients {
   Array* dweight;
   Array* dbias;
 };
-void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved, Activation activation,
-                     const LayerGradients& out);
+void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
+                     FusedActivation activation, const LayerGradients& out);
 
 // What convolution shares. Where a gradient is computed: into out itself if it is a plain float32 array given for that,
 // else into a new one, which deliver_gradient() then hands over in the dtype asked for.

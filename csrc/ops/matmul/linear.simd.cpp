@@ -17,22 +17,22 @@ void each(const float* dy, const float* saved, float* dz, int64_t size, const De
   });
 }
 
-void activation_backward(const float* dy, const float* saved, float* dz, int64_t size, Activation activation) {
+void activation_backward(const float* dy, const float* saved, float* dz, int64_t size, FusedActivation activation) {
   switch (activation) {
-    case Activation::none:
+    case FusedActivation::none:
       return;
-    case Activation::relu:
+    case FusedActivation::relu:
       return each(dy, saved, dz, size, [](F d, F y) { return y <= 0.f ? F{} : d; });
-    case Activation::tanh:
+    case FusedActivation::tanh:
       return each(dy, saved, dz, size, [](F d, F y) { return d * (1.f - y * y); });
-    case Activation::sigmoid:
+    case FusedActivation::sigmoid:
       return each(dy, saved, dz, size, [](F d, F y) { return d * y * (1.f - y); });
-    case Activation::gelu:
+    case FusedActivation::gelu:
       return each(dy, saved, dz, size, [](F d, F z) {
         const F density = 0.398942280f * exp(-0.5f * z * z);
         return d * (0.5f * (1.f + erf(z * 0.707106781f)) + z * density);
       });
-    case Activation::gelu_tanh:
+    case FusedActivation::gelu_tanh:
       return each(dy, saved, dz, size, [](F d, F z) {
         const F t = tanh(gelu_tanh_argument(z));
         const F slope = 0.797884561f * fma(z * z, broadcast(3.f * 0.044715f), broadcast(1.f));

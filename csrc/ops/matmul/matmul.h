@@ -14,7 +14,7 @@ namespace nonet {
 class Array;
 
 // Applied to rows of C while they are in cache: relu max(z, 0); tanh; sigmoid; gelu z Phi(z), exact or with tanh.
-enum class Activation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
+enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
 
 // C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, then C = f(C + bias). C overlaps no operand.
 struct Gemm {
@@ -30,7 +30,7 @@ struct Gemm {
   int64_t batch = 1;
   const int64_t* offsets = nullptr;  // [batch, 3]: where a, b and c of an entry begin; none for one entry
   const float* bias = nullptr;       // [n]; not with accumulate
-  Activation activation = Activation::none;
+  FusedActivation activation = FusedActivation::none;
   float* before = nullptr;  // if given, receives C + bias, laid out like C
 };
 

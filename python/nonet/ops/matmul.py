@@ -22,7 +22,7 @@ __all__ = [
     "outer",
 ]
 
-# The order of Activation in csrc/ops/matmul/matmul.h.
+# The order of FusedActivation in csrc/ops/matmul/matmul.h.
 ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3, "gelu": 4, "gelu_tanh": 5}
 
 
