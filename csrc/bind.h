@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "array/array.h"
 
 namespace py = pybind11;
@@ -44,6 +46,12 @@ inline py::object given_or_new(const py::handle need, Array& out) {
 inline const Array& or_undefined(const Array* array) {
   static const Array undefined{};
   return array == nullptr ? undefined : *array;
+}
+
+// An Array that may be undefined, as Python sees it: None if it is.
+inline std::optional<Array> if_defined(Array array) {
+  if (!array.defined()) return std::nullopt;
+  return array;
 }
 }  // namespace nonet
 

@@ -6,10 +6,6 @@ namespace nonet {
 
 namespace {
 
-std::optional<Array> maybe(const Array& a) {
-  return a.defined() ? std::optional(a) : std::nullopt;
-}
-
 BagMode bag_mode(const std::string& name) {
   if (name == "mean") return BagMode::mean;
   if (name == "max") return BagMode::max;
@@ -36,7 +32,7 @@ void bind_embedding(py::module_& m) {
       [](const Array& weight, const Array& index, const Array& offsets, const std::string& mode,
          const std::optional<Array>& scales, bool include_last, int64_t padding) {
         const Bags out = bag_forward(weight, index, offsets, bag_mode(mode), scales, include_last, padding);
-        return std::make_tuple(out.y, out.rows, out.bags, maybe(out.scales), maybe(out.arg));
+        return std::make_tuple(out.y, out.rows, out.bags, if_defined(out.scales), if_defined(out.arg));
       },
       py::arg("weight"), py::arg("index"), py::arg("offsets"), py::arg("mode"), py::arg("scales"),
       py::arg("include_last"), py::arg("padding"), no_gil());

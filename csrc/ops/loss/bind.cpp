@@ -11,10 +11,6 @@ namespace nonet {
 
 namespace {
 
-std::optional<Array> if_defined(Array&& array) {
-  return array.defined() ? std::optional<Array>(std::move(array)) : std::nullopt;
-}
-
 using Losses = std::tuple<Array, std::optional<Array>, std::optional<Array>>;
 using Gradients = std::tuple<std::optional<Array>, std::optional<Array>, std::optional<Array>>;
 

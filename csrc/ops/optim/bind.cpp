@@ -184,10 +184,6 @@ void adamax(Group& group, double lr, double beta1, double beta2, double eps, dou
   });
 }
 
-py::object if_defined(const Array& array) {
-  return array.defined() ? py::cast(array) : py::none();
-}
-
 void bind_steps(py::class_<Group>& group) {
   group
       .def("sgd", &sgd, py::arg("lr"), py::arg("momentum"), py::arg("dampening"), py::arg("weight_decay"),
