@@ -55,7 +55,7 @@ struct LogParts {
 NONET_INLINE LogParts log_parts(F x) {
   const I tiny = x < 1.17549435e-38f;
   const F scaled = tiny ? x * 8388608.f : x;
-  const I bits = as_int(scaled) - 0x3f3504f3;
+  const I bits = (I)((U)scaled - 0x3f3504f3u);  // unsigned: wraps for negative x, whose result is not used
   const F e = to_float((bits >> 23) - (tiny & 23));
   const F f = as_float((bits & 0x007fffff) + 0x3f3504f3) - 1.f;
   static constexpr float c[] = {0.333333105f,  -0.249999866f, 0.200022265f,  -0.16669251f, 0.142186597f,
