@@ -109,6 +109,9 @@ def test_predict(run, images, capsys):
 
 def test_predict_of_wrong_files(run, images, capsys):
     model = str(run / "model.safetensors")
+    whole = (images / "all.npy").read_bytes()
+    (images / "open.npy").write_bytes(whole.replace(b"), }", b"    "))
+    (images / "huge.npy").write_bytes(whole.replace(b"(6, 8, 8), }" + 9 * b" ", b"(6000000, 800000, 8)}"))
     np.save(images / "large.npy", np.zeros((2, 28, 28)))
     np.save(images / "nan.npy", np.full((8, 8), np.nan))
     np.save(images / "text.npy", np.array(["a"]))
@@ -122,6 +125,8 @@ def test_predict_of_wrong_files(run, images, capsys):
         "text.npy": "text.npy: expected numbers",
         "objects.npy": "objects.npy: expected a complete .npy file of numbers",
         "cut.npy": "cut.npy: expected a complete .npy file",
+        "open.npy": "open.npy: expected a complete .npy file",
+        "huge.npy": "huge.npy: expected a complete .npy file",
         "cut.pgm": "cut.pgm: expected 64 bytes of pixels, found 3",
     }.items():
         # The good file before it prints nothing: all are read first.
@@ -175,6 +180,7 @@ def test_summary_errors(tmp_path, capsys):
     _fails(capsys, "expected a preset (ann, lenet5) or a .safetensors file, got 'x'", "summary", "x")
     _fails(capsys, "found none", "summary", str(tmp_path / "x.safetensors"))
     _fails(capsys, "--data must be one of", "summary", "ann", "--data", "x")
+    _fails(capsys, "--data is for presets", "summary", str(tmp_path / "x.safetensors"), "--data", "mnist")
 
 
 # ---- info, doctor, version
@@ -254,10 +260,31 @@ def test_module_and_start_up():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_closed_pipe_is_quiet():
-    command = f"{sys.executable} -m nonet summary lenet5 | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+def _shell(command):
+    """`nonet` in a shell, with the buffers that Python has by default."""
+    command = command.replace("nonet", f"{sys.executable} -m nonet", 1)
+    return subprocess.run(
+        ["env", "-u", "PYTHONUNBUFFERED", "bash", "-c", command], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("arguments", ["summary lenet5", "--help"])
+def test_a_closed_pipe_is_quiet(arguments):
+    done = _shell(f"nonet {arguments} | true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_full_stdout_is_a_failure_in_one_line():
+    done = _shell("nonet info > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "nonet: cannot write to stdout: No space left on device\n"
+
+
+def test_closed_streams(tmp_path):
+    """Without a stderr there is no progress, and nothing that belongs there appears on stdout."""
+    done = _shell(f"nonet train ann --steps 1 --json --tensorboard --out {tmp_path / 'run'} 2>&-")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 and json.loads(done.stdout)
+    assert _shell("nonet info >&-").returncode == 0
 
 
 def test_build_and_models():

@@ -81,6 +81,18 @@ def test_missing_directory(tmp_path):
         load_idx(folder)
 
 
+def test_unusable_directories(tmp_path, monkeypatch):
+    with pytest.raises(MissingDataError, match="expected a directory with .*found nothing there"):
+        load_idx(tmp_path / ("x" * 300))
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", denied)
+    with pytest.raises(DataError, match="expected a readable directory, found: Permission denied"):
+        load_idx(tmp_path)
+
+
 def test_missing_files(tmp_path):
     names = "train-images-idx3-ubyte, train-images-idx3-ubyte.gz, train-images.idx3-ubyte, "
     with pytest.raises(MissingDataError, match=fault(tmp_path, f"expected one of {names}.*, found an empty")):

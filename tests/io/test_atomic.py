@@ -28,6 +28,15 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "x"
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"), io.replacing(path):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(OSError, match="here") as caught, io.naming("there"):
+        os.stat("here")
+    assert caught.value.filename == "here"
+
+
 def test_a_link_is_written_through(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there" / "x")

@@ -47,7 +47,9 @@ def test_colour_and_depth(tmp_path):
         (b"P5\n3 2\n255\n" + GREY.tobytes()[:-1], "6 bytes of pixels, found 5"),
         (b"P5\n3 2\n200\n" + GREY.tobytes(), "values up to 200, found 255"),
         (b"P2\n3 2\n255\n0 1 2", "6 numbers after the header, found 3"),
-        (b"P2\n3 2\n255\n0 1 2 3 4 x", "6 numbers"),
+        (b"P2\n3 2\n255\n0 1 2 3 4 x", "6 numbers after the header, found 5"),
+        (b"P2\n3 2\n255\n0 1 2 3 4 " + b"9" * 5000, "values up to 255, found inf"),
+        (b"P5\n3 2\n" + b"9" * 5000 + b"\n", "header"),
     ],
 )
 def test_faults(tmp_path, data, message):
@@ -78,7 +80,7 @@ def test_without_pillow_one_line_names_the_extra(tmp_path, monkeypatch):
         io.read_image(tmp_path / "x.png")
 
 
-def test_with_pillow(tmp_path):
+def test_with_pillow(tmp_path, monkeypatch):
     image_file = pytest.importorskip("PIL.Image", reason="needs pillow (extra vision)")
     for name, mode, value in (
         ("grey.png", "L", 51),
@@ -89,6 +91,16 @@ def test_with_pillow(tmp_path):
         image = io.read_image(tmp_path / name)
         assert image.shape == (3 if mode == "RGB" else 1, 2, 3)
         np.testing.assert_allclose(image[0], 0.2, rtol=1e-6)
+    image_file.new("I", (3, 2), 13107).save(tmp_path / "deep.tif")
+    np.testing.assert_allclose(io.read_image(tmp_path / "deep.tif"), 0.2, rtol=1e-6)
+    for mode, value, message in (("I", 65536, "at most 16 bits"), ("F", 0.5, "floating-point pixels")):
+        image_file.new(mode, (3, 2), value).save(tmp_path / "x.tif")
+        with pytest.raises(io.FileError, match=rf"x\.tif: .*{message}"):
+            io.read_image(tmp_path / "x.tif")
+    monkeypatch.setattr(image_file, "MAX_IMAGE_PIXELS", 2)  # DecompressionBombError is no OSError
+    with pytest.raises(io.FileError, match=r"colour\.png: expected a complete image"):
+        io.read_image(tmp_path / "colour.png")
+    monkeypatch.undo()
     data = (tmp_path / "colour.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
     (tmp_path / "text.png").write_bytes(b"no image")

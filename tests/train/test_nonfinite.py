@@ -147,6 +147,16 @@ def test_an_exploding_run_names_layer_or_update(tmp_path):
     )
 
 
+def test_an_overflowing_update_names_the_parameter():
+    """Finite gradients whose squares are not."""
+    trainer = make(scheduler=None)
+    real = trainer.engine.loss
+    trainer.engine.loss = lambda output, labels: real(output, labels) * 1e30
+    error = _stop_at(trainer)
+    assert error.step == 1 and error.layer == "linear1"
+    assert error.where == "the update makes linear1.weight or its moments inf (learning rate 0.02)"
+
+
 def test_a_bad_parameter_is_named():
     model = models.MLP([4, 8, 3])
     with model.linear2.weight.mutable() as weight:

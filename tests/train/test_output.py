@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,22 @@ def test_a_bar_on_a_terminal(monkeypatch):
     text = sys.stderr.getvalue()
     assert "epoch 1/2: 100%" in text and "loss=0.5000" in text and "accuracy=0.7500" in text
     assert "samples/s" in text and "epoch 1/2  loss 0.2500" in text
+
+
+def test_no_stderr(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    progress = Progress(10, 0)
+    progress.step(5)
+    progress.line("epoch 1", {"loss": 1.0})
+    progress.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_full_disk_names_the_log():
+    log = JsonLog(Path("/dev/full"))
+    for action in (lambda: log.write({"step": 1}), log.close):
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            action()
 
 
 def test_silence(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -97,6 +98,31 @@ def test_refusals(tmp_path, monkeypatch):
     for path in (".", "../" + tmp_path.name, ".."):
         with pytest.raises(RunFolderError, match="working folder"):
             RunFolder(path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(RunFolderError, match="expected a folder to write into, found a read-only one"):
+        RunFolder(tmp_path)
+    monkeypatch.undo()
+    RunFolder(tmp_path).close()  # not left locked
+
+
+@pytest.mark.parametrize("remade", [False, True])
+def test_a_folder_renamed_while_it_is_locked(tmp_path, monkeypatch, remade):
+    """Another run moves the folder aside between opening and locking: the lock would be on the wrong one."""
+    path, real = tmp_path / "run", fcntl.flock
+    path.mkdir()
+
+    def late(descriptor, operation):
+        path.rename(tmp_path / "run.1")
+        if remade:
+            path.mkdir()
+        return real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(RunFolderError, match="another run is writing into this folder"):
+        RunFolder(path, resume=True)
 
 
 def test_state_files(tmp_path):

@@ -188,6 +188,29 @@ def test_patience_and_the_best_parameters():
     assert parameters(trainer) == kept[1] != kept[3]
 
 
+def test_a_first_value_of_nan_is_not_the_best():
+    result = _scripted([float("nan"), 0.2, float("nan"), 0.1]).fit()
+    assert (result.best, result.best_epoch) == (0.2, 2)
+    assert _scripted([float("nan")] * 4, patience=2).fit().epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [
+        ({"epochs": 3}, 180),
+        ({"epochs": 3, "steps": 5}, 60 + 16),
+        ({"steps": 8}, 120),
+        ({"steps": 3, "accumulate": 3}, 60 + 48),
+        ({"steps": 2, "batch_size": 10**9}, 120),
+    ],
+)
+def test_the_bar_knows_its_end(options, total):
+    trainer = make(**{"epochs": None, **options})
+    assert trainer._total_samples() == total
+    trainer.fit()
+    assert trainer.position.samples == total
+
+
 def test_the_last_parameters():
     kept = []
     trainer = _scripted(

@@ -27,14 +27,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     An error is one sentence on stderr; the environment variable NONET_TRACEBACK=1 shows where it came from.
     """
+    if not sys.stderr:  # closed by whoever started us; print would take stdout instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  as long as the process
+    code = _run(argv)
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails once more as it ends
+        if not isinstance(error, BrokenPipeError):  # a broken pipe: whoever read our output has gone
+            print(f"nonet: cannot write to stdout: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         args = _parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
         return importlib.import_module(args.module).run(args)
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
         return FAILED
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("NONET_TRACEBACK", "0") not in ("", "0"):
@@ -50,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(_add(commands, "train", "train a preset"))
     evaluate = _add(commands, "eval", "the test metric of a checkpoint")
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
-    _add_data(evaluate)
+    _add_data(evaluate, "the one trained on")
     predict = _add(commands, "predict", "the classes of images in files")
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument(
@@ -77,14 +91,14 @@ def _add(commands: argparse._SubParsersAction[_Parser], name: str, text: str) ->
 _MODULES = {"eval": "evaluate"}
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="NAME", help="data set; default digits, which needs no files")
+def _add_data(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--data", metavar="NAME", help=f"data set; default {default}")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the set's files; alone it selects mnist")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=list(PRESETS), help=", ".join(PRESETS))
-    _add_data(parser)
+    _add_data(parser, "digits, which needs no files")
     parser.add_argument("--epochs", type=_at_least_one, metavar="N")
     parser.add_argument("--steps", type=_at_least_one, metavar="N", help="end after N steps at the latest")
     parser.add_argument("--batch-size", type=_at_least_one, metavar="N")
@@ -115,7 +129,8 @@ def _integer(text: str, low: int, high: int) -> int:
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least {low}, got {text!r}")
+        limit = f"at most {high}" if value > high else f"at least {low}"
+        raise argparse.ArgumentTypeError(f"expected an integer of {limit}, got {text!r}")
     return value
 
 

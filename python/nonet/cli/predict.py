@@ -82,7 +82,7 @@ def read_images(path: Path, image: ImageInput) -> np.ndarray:
 def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
-    except (EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged header also ends in MemoryError, TokenError, TypeError …
         raise io.FileError(f"{path}: expected a complete .npy file of numbers, found: {error}") from error
 
 

@@ -50,6 +50,8 @@ def _model_of(what: str, name: str | None) -> tuple[Module, tuple[int, ...]]:
     if what not in PRESETS:
         if not what.endswith(".safetensors"):
             raise UsageError(f"expected a preset ({', '.join(PRESETS)}) or a .safetensors file, got {what!r}")
+        if name is not None:
+            raise UsageError(f"--data is for presets; {what} holds the set that it was trained on")
         image = ImageInput.from_metadata(io.load_metadata(what), what)
         return models.load_model(what), image.shape()
     preset = PRESETS[what]

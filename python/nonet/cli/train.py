@@ -42,9 +42,11 @@ class Options:
 def run(args: argparse.Namespace) -> int:
     preset = PRESETS[args.preset]
     _check_machine(args)
-    out = Path(args.out or Path("runs") / preset.name)
+    out = Path("runs") / preset.name if args.out is None else Path(args.out)
     saved = _saved(out) if args.resume else {}
-    directory = args.data_dir or (saved.get("data_dir") if args.data in (None, preset.files) else None)
+    directory = args.data_dir
+    if directory is None and args.data in (None, preset.files):
+        directory = saved.get("data_dir")
     options = _options(args, preset, directory, saved.get("options"))
     splits = load_set(options.data, directory)
     crc = fingerprint(splits.train)
@@ -210,10 +212,9 @@ def _check_machine(args: argparse.Namespace) -> None:
     }
     for name, (here, later) in known.items():
         value = getattr(args, name)
-        family = (value or "").partition(":")[0] if name == "device" else value
-        if value is None or family in here:
+        if value is None or value in here:
             continue
-        if family not in later:
+        if value.partition(":")[0] not in later:
             raise UsageError(f"--{name} must be one of {', '.join((*here, *later))}, got {value!r}")
         instead = f"; use --{name} {here[0]}" if here else "; leave it out"
         raise UsageError(f"--{name} {value} is not in nonet {nonet.__version__}{instead}")
@@ -222,7 +223,7 @@ def _check_machine(args: argparse.Namespace) -> None:
 def _saved(out: Path) -> dict[str, Any]:
     """What the run in `out` noted about itself; empty if it has no checkpoint yet."""
     path = out / "last.safetensors"
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, never an OSError
         return {}
     try:
         run = json.loads(io.load_metadata(path)["run"])

@@ -57,7 +57,7 @@ def read_decoded(path: PathLike, encoding: str = "utf-8") -> str:
 def require_directory(directory: PathLike, contents: str) -> Path:
     """`directory` as a Path; MissingDataError, which names the `contents` wanted, if it is none."""
     path = Path(directory)
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing there"
+    if not os.path.isdir(path):  # unlike Path.is_dir, never an OSError
+        found = "a file" if os.path.exists(path) else "nothing there"
         raise MissingDataError(f"{path}: expected a directory with {contents}, found {found}")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -109,8 +110,11 @@ def _load_part(folder: Path, part: str, classes: int) -> ArrayDataset:
 def _find(folder: Path, stem: str, rank: int) -> Path:
     names = [f"{stem}{dot}idx{rank}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
     for name in names:
-        if (folder / name).exists():
+        if os.path.exists(folder / name):
             return folder / name
-    present = sorted(entry.name for entry in folder.iterdir())
+    try:
+        present = sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(f"{folder}: expected a readable directory, found: {error.strerror}") from error
     found = ", ".join(present[:8]) + (", …" if len(present) > 8 else "") or "an empty directory"
     raise MissingDataError(f"{folder}: expected one of {', '.join(names)}, found {found}")

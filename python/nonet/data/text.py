@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def read_text(path: PathLike, encoding: str = "utf-8") -> str:
     .txt files.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, never an OSError
         return _read_file(path, encoding)
     files = sorted(file for file in path.glob("*.txt") if file.is_file())
     if not files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nonet.io.atomic import remove_leftovers, replacing, sync_folder, write_bytes, write_text
+from nonet.io.atomic import naming, remove_leftovers, replacing, sync_folder, write_bytes, write_text
 from nonet.io.errors import FileError, MissingFileError
 from nonet.io.image import MissingExtraError, read_image
 from nonet.io.tensors import load_metadata, load_tensors, save_tensors
@@ -16,6 +16,7 @@ __all__ = [
     "load_metadata",
     "load_tensors",
     "map_tensors",
+    "naming",
     "pack",
     "read_image",
     "remove_leftovers",

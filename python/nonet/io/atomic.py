@@ -13,6 +13,16 @@ PathLike = str | os.PathLike[str]
 
 
 @contextmanager
+def naming(path: PathLike) -> Iterator[None]:
+    """Gives an OSError inside the block the name of `path`, which that of a write (disk full) lacks."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
+@contextmanager
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` at the end of the with block, complete and on the disk.
 
@@ -22,7 +32,7 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))  # through a symbolic link, not in its place
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(target), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

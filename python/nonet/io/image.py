@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nonet.io.atomic import PathLike
 from nonet.io.errors import FileError, MissingFileError
 
 _space = rb"(?:\s|#[^\n]*\n)+"
-_header = re.compile(rb"P([2356])" + 3 * (_space + rb"(\d+)") + rb"\s")
+_header = re.compile(rb"P([2356])" + 3 * (_space + rb"(\d{1,9})") + rb"\s")
 
 
 class MissingExtraError(RuntimeError):
@@ -53,16 +54,16 @@ def _read_netpbm(data: bytes, path: Path) -> np.ndarray:
     body = data[match.end() :]
     if kind in (2, 3):
         words = re.sub(rb"#[^\n]*", b"", body).split()
-        if len(words) < count or not all(word.isdigit() for word in words[:count]):
-            raise FileError(f"{path}: expected {count} numbers after the header, found {len(words)} words")
-        values = np.array([int(word) for word in words[:count]], dtype=np.float64)
+        values = np.array([float(word) for word in takewhile(bytes.isdigit, words[:count])])
+        if len(values) < count:
+            raise FileError(f"{path}: expected {count} numbers after the header, found {len(values)}")
     else:
         stored = np.dtype(">u2" if maximum > 255 else np.uint8)
         if len(body) < count * stored.itemsize:
             raise FileError(f"{path}: expected {count * stored.itemsize} bytes of pixels, found {len(body)}")
         values = np.frombuffer(body, stored, count).astype(np.float64)
     if values.max() > maximum:
-        raise FileError(f"{path}: expected values up to {maximum}, found {int(values.max())}")
+        raise FileError(f"{path}: expected values up to {maximum}, found {values.max():g}")
     image = (values / maximum).astype(np.float32).reshape(height, width, channels)
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
@@ -76,12 +77,18 @@ def _read_with_pillow(path: Path) -> np.ndarray:
         ) from error
     try:
         with Image.open(path) as image:
-            deep = image.mode.startswith("I") or image.mode == "F"
+            if image.mode == "F":
+                raise ValueError("floating-point pixels, which have no set range")
+            deep = image.mode.startswith("I")
             grey = deep or image.mode in ("1", "L", "LA")
             pixels = np.asarray(image if deep else image.convert("L" if grey else "RGB"), dtype=np.float32)
     except UnidentifiedImageError as error:
         raise FileError(f"{path}: expected an image, found an unknown format") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # pillow lets through whatever a damaged file brings about
         raise FileError(f"{path}: expected a complete image, found: {error}") from error
+    if deep and not 0 <= pixels.min() <= pixels.max() <= 65535:
+        raise FileError(
+            f"{path}: expected pixels of at most 16 bits, found {pixels.min():g} to {pixels.max():g}"
+        )
     pixels = pixels / np.float32(65535 if deep else 255)
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))

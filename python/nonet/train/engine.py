@@ -121,9 +121,15 @@ class Engine:
         return self.train.batch == 0
 
     # ---- numbers that are not finite
-    def bad_state(self) -> str | None:
-        """'nan' or 'inf' if a parameter, a buffer or the optimizer's state holds one."""
-        return bad_value([self.model.state_dict(), self.optimizer.state_dict()])
+    def bad_state(self) -> tuple[str, str] | None:
+        """(path, 'nan' or 'inf') of the first parameter or buffer that holds one, itself or in its moments."""
+        paths = {id(p): path for path, p in self.model.named_parameters()}
+        states = getattr(self.optimizer, "state", {})
+        moments = [(paths.get(id(p), "a parameter"), state) for p, state in states.items()]
+        for path, value in (*self.model.state_dict().items(), *moments):
+            if bad := bad_value(value):
+                return path, bad
+        return None
 
     def stop(self, snapshot: Any, done: int, last: int) -> NonFiniteError:
         """The error for a number that turned up by step `last`, when `snapshot`, of step `done`, was finite.
@@ -139,11 +145,12 @@ class Engine:
                 break
             losses = self.gradients(group)
             fine = bad_value([[loss for loss, _ in losses], [p.grad for p in self._parameters]]) is None
+            bad = None
             if fine:
                 self.update()
-                fine = self.bad_state() is None
-            if not fine:
-                return self._error(before, group, step + 1)
+                bad = self.bad_state()
+            if not fine or bad is not None:
+                return self._error(before, group, step + 1, bad)
             before = self.snapshot()
         text = (
             f"training stopped after step {last}: a number is not finite, but not when the steps were repeated; "
@@ -151,13 +158,20 @@ class Engine:
         )
         return NonFiniteError(text, last, "not reproduced", None)
 
-    def _error(self, before: Any, group: Group, step: int) -> NonFiniteError:
+    def _error(self, before: Any, group: Group, step: int, bad: tuple[str, str] | None) -> NonFiniteError:
+        """`bad`: what the update of the step made of a state and gradients that were finite."""
         self.load_state_dict(before)
         found = first_bad(self.model, self.forward, group)
         self.load_state_dict(before)
         self.optimizer.zero_grad()
         rate = float(self.optimizer.param_groups[0]["lr"])
-        where, layer = found or (f"the update makes a number infinite (learning rate {rate:g})", None)
+        if found is None and bad is not None:
+            path, value = bad
+            found = (
+                f"the update makes {path} or its moments {value} (learning rate {rate:g})",
+                path.rpartition(".")[0],
+            )
+        where, layer = found or ("not reproduced", None)
         return NonFiniteError(
             f"training stopped before the update of step {step}: {where}", step, where, layer
         )

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nonet import io
+
 
 def to_json(value: Any) -> str:
     """`value` as one line of strict JSON: a number that is not finite becomes null."""
@@ -22,22 +24,26 @@ class JsonLog:
     """
 
     def __init__(self, path: Path, length: int = 0) -> None:
+        self._path = path
         self._file: BinaryIO = open(path, "ab")  # noqa: SIM115  closed by close()
         if self._file.tell() > length:
             self._file.truncate(length)
             self._file.seek(0, os.SEEK_END)
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(to_json(record).encode() + b"\n")
-        self._file.flush()
+        with io.naming(self._path):
+            self._file.write(to_json(record).encode() + b"\n")
+            self._file.flush()
 
     def length(self) -> int:
         """Bytes so far, all of them on the disk."""
-        os.fsync(self._file.fileno())
+        with io.naming(self._path):
+            os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        with io.naming(self._path):
+            self._file.close()
 
 
 def tensorboard_writer(folder: Path, step: int) -> Any:

@@ -19,7 +19,7 @@ class Progress:
         self._total, self._start = total, done
         self._done = done
         self._began = time.perf_counter()
-        self._enabled = enabled
+        self._enabled = enabled = enabled and bool(sys.stderr)  # None: closed
         self._bar: Any = None
         self._facts: dict[str, str] = {}
         if enabled and sys.stderr.isatty():

@@ -22,7 +22,7 @@ class RunFolder:
 
     resume=False: whatever `path` holds is renamed aside, to the first free of path.1, path.2 …; True: the run in it
     goes on. The folder is locked until `close`, or until the process ends in whatever way. RunFolderError if it is no
-    folder, in use by another run, or cannot be renamed.
+    folder, read-only, in use by another run, or cannot be renamed.
     """
 
     def __init__(self, path: PathLike, resume: bool = False) -> None:
@@ -37,6 +37,8 @@ class RunFolder:
             self._lock = _locked(self.path)
             if not resume and any(self.path.iterdir()):
                 self._move_aside()
+            if not os.access(self.path, os.W_OK):
+                raise RunFolderError(f"{self.path}: expected a folder to write into, found a read-only one")
             io.remove_leftovers(self.path)
         except RunFolderError:
             self.close()
@@ -103,10 +105,13 @@ def _locked(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RunFolderError(f"{path}: another run is writing into this folder") from None
+        mine = os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        mine = False
     except OSError:  # a file system without locks
         os.close(descriptor)
         return None
+    if not mine:  # or another run has just renamed the folder that was opened, and made a new one
+        os.close(descriptor)
+        raise RunFolderError(f"{path}: another run is writing into this folder")
     return descriptor

@@ -185,10 +185,10 @@ class Trainer:
             if self._folder is not None:
                 save_model(self.model, self._folder.model, self.metadata)
         finally:
-            self._output.close()
+            self.model.eval()
             if self._folder is not None:
                 self._folder.close()
-            self.model.eval()
+            self._output.close()
         p = self.position
         rate = (p.samples - first) / seconds
         return Result(p.step, p.epoch, total, rate, p.best, p.best_epoch, p.stopped, stopped, p.history)
@@ -293,7 +293,11 @@ class Trainer:
     def _judge(self, value: float) -> None:
         p = self.position
         higher = any(metric.name == self.monitor and metric.higher_is_better for metric in self.metrics)
-        if p.best is None or (value > p.best if higher else value < p.best):
+        if (
+            p.best is None
+            or math.isnan(p.best) > math.isnan(value)  # any number is better than NaN
+            or (value > p.best if higher else value < p.best)
+        ):
             p.best, p.best_epoch, p.waited = value, p.epoch, 0
             if self.keep == "best":
                 self._best = self._copy_of_model()
@@ -387,7 +391,8 @@ class Trainer:
         epoch = len(self.train) * batch if self.train.drop_last else self.train.state_dict()["samples"]
         limits = [] if self.epochs is None else [self.epochs * epoch]
         if self.steps is not None:
-            limits.append(self.steps * self.engine.accumulate * batch)
+            whole, rest = divmod(self.steps, -(-len(self.train) // self.engine.accumulate))
+            limits.append(whole * epoch + min(rest * self.engine.accumulate * batch, epoch))
         return min(limits)
 
     def _epoch_name(self, epoch: int) -> str:
