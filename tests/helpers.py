@@ -12,7 +12,7 @@ import pytest
 import nonet
 from nonet import _core
 
-ISAS = ["scalar", "avx2", "avx512"]
+ISAS = ["scalar", "avx2", "avx512", "amx"]
 EPS = float(np.finfo(np.float32).eps)
 
 

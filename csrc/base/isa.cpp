@@ -3,13 +3,45 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "base/check.h"
 
 namespace nonet {
 
 namespace {
 
-constexpr const char* names[] = {"scalar", "avx2", "avx512"};
+constexpr const char* names[] = {"scalar", "avx2", "avx512", "amx"};
+
+#if defined(__x86_64__)
+// The processor has bfloat16 tiles, the system saves them (XCR0 bits 17 and 18), and lets this process have them.
+bool has_amx() {
+#if defined(NONET_EMULATE_AVX512)
+  return true;
+#else
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid_count(1, 0, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  constexpr unsigned amx_bf16 = 1u << 22;
+  constexpr unsigned amx_tile = 1u << 24;
+  if ((d & amx_bf16) == 0 || (d & amx_tile) == 0) return false;
+  unsigned low = 0;
+  unsigned high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if ((low >> 17 & 3) != 3) return false;
+  constexpr long request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#endif
+}
+#endif
 
 Isa detect() {
 #if defined(__x86_64__)
@@ -21,7 +53,8 @@ Isa detect() {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #endif
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::scalar;
-  return avx512 ? Isa::avx512 : Isa::avx2;
+  if (!avx512) return Isa::avx2;
+  return has_amx() ? Isa::amx : Isa::avx512;
 #else
   return Isa::scalar;
 #endif
@@ -31,7 +64,7 @@ int parse(const std::string& wanted, const char* who) {
   for (int i = 0; i <= static_cast<int>(detected_isa()); ++i) {
     if (wanted == names[i]) return i;
   }
-  fail<ValueError>(who, ": expected scalar, avx2 or avx512, not above this machine's ", name(detected_isa()), ", got ",
+  fail<ValueError>(who, ": expected scalar, avx2, avx512 or amx, not above this machine's ", name(detected_isa()), ", got ",
                    wanted);
 }
 

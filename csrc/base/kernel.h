@@ -16,7 +16,8 @@ struct bfloat16 {
 // Order matters nowhere but in names[] of dtype.cpp.
 enum class DType : uint8_t { float32, bfloat16, int64, int32, uint8, boolean };
 
-enum class Isa : int { scalar, avx2, avx512 };
+// amx is avx512 with matrix tiles: only the matrix product has kernels of its own for it.
+enum class Isa : int { scalar, avx2, avx512, amx };
 
 // The instruction set in use: the best one of this machine, or a lower one forced by NONET_ISA or set_isa().
 Isa isa();
@@ -28,6 +29,9 @@ struct PhiloxKey {
 };
 
 using BlockFunction = void (*)(void* context, int64_t block);
+
+// Memory of the calling thread, 64-byte aligned, for the length of a block: the next call may move it.
+void* thread_scratch(int64_t bytes);
 
 // Runs function(context, b) for b in [0, blocks) on the thread pool; returns when all are done. The split into blocks
 // belongs to the caller and must not depend on the number of threads. Called from inside another region, or while a
@@ -70,6 +74,7 @@ static inline void parallel_for(int64_t n, int64_t grain, const Body& body) {
   }                                \
   inline const Table& name() {     \
     switch (isa()) {               \
+      case Isa::amx:               \
       case Isa::avx512:            \
         return avx512::name;       \
       case Isa::avx2:              \

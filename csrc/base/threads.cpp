@@ -146,6 +146,22 @@ State& state() {
 
 }  // namespace
 
+void* thread_scratch(int64_t bytes) {
+  struct Scratch {
+    void* data = nullptr;
+    int64_t bytes = 0;
+    ~Scratch() { std::free(data); }
+  };
+  static thread_local Scratch scratch;
+  if (scratch.bytes < bytes) {
+    std::free(scratch.data);
+    scratch.bytes = (bytes + 4095) / 4096 * 4096;
+    scratch.data = std::aligned_alloc(64, scratch.bytes);
+    if (scratch.data == nullptr) std::abort();  // a few hundred KB: nothing would work any more
+  }
+  return scratch.data;
+}
+
 int num_threads() {
   return state().threads;
 }

@@ -1,6 +1,7 @@
 #include "bind.h"
 
 #include "ops/matmul/linear.h"
+#include "ops/matmul/packed.h"
 
 namespace nonet {
 
@@ -11,30 +12,36 @@ FusedActivation activation_of(int64_t code) {
   return static_cast<FusedActivation>(code);
 }
 
+Precision precision_of(int64_t code) {
+  check(code >= 0 && code <= static_cast<int64_t>(Precision::medium), "matmul: unknown precision ", code);
+  return static_cast<Precision>(code);
+}
+
 py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
-                           bool need_a, bool need_b) {
+                           int64_t precision, bool need_a, bool need_b) {
   Array da;
   Array db;
   {
     const py::gil_scoped_release release;
-    matmul_backward(dy, a, b, transpose_a, transpose_b, need_a ? &da : nullptr, need_b ? &db : nullptr);
+    matmul_backward(dy, a, b, transpose_a, transpose_b, precision_of(precision), need_a ? &da : nullptr, need_b ? &db : nullptr);
   }
   return py::make_tuple(need_a ? py::cast(da) : py::none(), need_b ? py::cast(db) : py::none());
 }
 
 // (y, z): z is None unless it is to be kept and the activation needs it.
-py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias, int64_t activation, bool keep) {
+py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias, int64_t activation, int64_t precision,
+                         bool keep) {
   Array before;
   Array y;
   {
     const py::gil_scoped_release release;
-    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), keep ? &before : nullptr);
+    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), precision_of(precision), keep ? &before : nullptr);
   }
   return py::make_tuple(std::move(y), before.defined() ? py::cast(std::move(before)) : py::none());
 }
 
 py::tuple linear_gradients(const Array& dy, const Array& x, const Array& weight, const Array* saved, int64_t activation,
-                           const py::list& needs) {
+                           int64_t precision, const py::list& needs) {
   Array dx;
   Array dweight;
   Array dbias;
@@ -44,7 +51,7 @@ py::tuple linear_gradients(const Array& dy, const Array& x, const Array& weight,
   const LayerGradients out{wanted(need_x, dx), wanted(need_weight, dweight), wanted(need_bias, dbias)};
   {
     const py::gil_scoped_release release;
-    linear_backward(dy, x, weight, or_undefined(saved), activation_of(activation), out);
+    linear_backward(dy, x, weight, or_undefined(saved), activation_of(activation), precision_of(precision), out);
   }
   return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias));
 }
@@ -52,20 +59,30 @@ py::tuple linear_gradients(const Array& dy, const Array& x, const Array& weight,
 }  // namespace
 
 void bind_matmul(py::module_& m) {
-  m.def("matmul_forward", &matmul_forward, py::arg("a"), py::arg("b"), py::arg("transpose_a"), py::arg("transpose_b"),
-        py::arg("op"), no_gil());
+  m.def(
+      "matmul_forward",
+      [](const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision, const char* op) {
+        return matmul_forward(a, b, transpose_a, transpose_b, precision_of(precision), op);
+      },
+      py::arg("a"), py::arg("b"), py::arg("transpose_a"), py::arg("transpose_b"), py::arg("precision"), py::arg("op"),
+      no_gil());
   m.def("matmul_backward", &matmul_gradients, py::arg("dy"), py::arg("a"), py::arg("b"), py::arg("transpose_a"),
-        py::arg("transpose_b"), py::arg("need_a"), py::arg("need_b"));
+        py::arg("transpose_b"), py::arg("precision"), py::arg("need_a"), py::arg("need_b"));
   m.def(
       "linear_forward",
-      [](const Array& x, const Array& weight, const Array* bias) {
-        return linear_forward(x, weight, or_undefined(bias), FusedActivation::none, nullptr);
+      [](const Array& x, const Array& weight, const Array* bias, int64_t precision) {
+        return linear_forward(x, weight, or_undefined(bias), FusedActivation::none, precision_of(precision), nullptr);
       },
-      py::arg("x"), py::arg("weight"), py::arg("bias").none(true), no_gil());
+      py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("precision"), no_gil());
   m.def("linear_activation_forward", &linear_outputs, py::arg("x"), py::arg("weight"), py::arg("bias").none(true),
-        py::arg("activation"), py::arg("keep"));
+        py::arg("activation"), py::arg("precision"), py::arg("keep"));
   m.def("linear_backward", &linear_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"),
-        py::arg("saved").none(true), py::arg("activation"), py::arg("needs"));
+        py::arg("saved").none(true), py::arg("activation"), py::arg("precision"), py::arg("needs"));
+
+  m.def("cache_bytes", &packed_weight_bytes);
+  m.def("cache_budget", &packed_weight_budget);
+  m.def("set_cache_budget", &set_packed_weight_budget, py::arg("bytes"));
+  m.def("drop_packed_weights", &drop_packed_weights);
 }
 
 }  // namespace nonet

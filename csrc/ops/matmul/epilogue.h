@@ -32,6 +32,18 @@ NONET_INLINE void finish_rows(float* c, int64_t ldc, int64_t rows, int64_t cols,
   }
 }
 
+// One entry of a batch.
+struct Entry {
+  const float* a;
+  const float* b;
+  float* c;
+};
+static inline Entry entry_of(const Gemm& g, int64_t i) {
+  if (g.offsets == nullptr) return {g.a, g.b, g.c};
+  const int64_t* o = g.offsets + 3 * i;
+  return {g.a + o[0], g.b + o[1], g.c + o[2]};
+}
+
 // C = f(C + bias, if given) on [rows, cols]; before (like C, or null) receives C + bias.
 static inline void finish(float* c, int64_t ldc, int64_t rows, int64_t cols, const float* bias,
                           FusedActivation activation, float* before) {
@@ -54,6 +66,10 @@ static inline void finish(float* c, int64_t ldc, int64_t rows, int64_t cols, con
     case FusedActivation::gelu_tanh:
       return finish_rows(c, ldc, rows, cols, bias, before, [](F z) { return gelu_tanh(z); });
   }
+}
+// The epilogue of g on rows of C that are complete; bias: where the product has not added it.
+static inline void finish(const Gemm& g, float* c, int64_t rows, int64_t cols, const float* bias = nullptr) {
+  finish(c, g.n, rows, cols, bias, g.activation, g.before == nullptr ? nullptr : g.before + (c - g.c));
 }
 
 }  // namespace nonet::NONET_NS

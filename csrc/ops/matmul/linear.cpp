@@ -26,9 +26,9 @@ bool saves_before(FusedActivation activation) {
 }  // namespace
 
 Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation,
-                     Array* before) {
+                     Precision precision, Array* before) {
   if (weight.rank() == 1) {  // one output without an axis of its own
-    const Array y = linear_forward(x, weight.reshape({1, weight.dim(0)}), bias, activation, before);
+    const Array y = linear_forward(x, weight.reshape({1, weight.dim(0)}), bias, activation, precision, before);
     return y.reshape(y.shape().slice(0, y.rank() - 1));
   }
   check_linear(x, weight, bias);
@@ -54,18 +54,20 @@ Array linear_forward(const Array& x, const Array& weight, const Array& bias, Fus
     *before = Array(y.shape());
     g.before = before->data<float>();
   }
-  run_gemm(g);
+  g.precision = precision;
+  g.a_is_bfloat16 = g.b_is_bfloat16 = x.dtype() == DType::bfloat16;
+  run_gemm(g, &w);
   return y.to(x.dtype());
 }
 
 void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
-                     FusedActivation activation, const LayerGradients& out) {
+                     FusedActivation activation, Precision precision, const LayerGradients& out) {
   if (weight.rank() == 1) {
     Shape column = dy.shape();
     column.push_back(1);
     Array dweight;
     Array dbias;
-    linear_backward(dy.reshape(column), x, weight.reshape({1, weight.dim(0)}), saved, activation,
+    linear_backward(dy.reshape(column), x, weight.reshape({1, weight.dim(0)}), saved, activation, precision,
                     {out.dx, out.dweight == nullptr ? nullptr : &dweight, out.dbias == nullptr ? nullptr : &dbias});
     if (out.dweight != nullptr)
       deliver_gradient(dweight.reshape(weight.shape()), weight.dtype(), *out.dweight, "linear");
@@ -84,16 +86,42 @@ void linear_backward(const Array& dy, const Array& x, const Array& weight, const
                                          activation);
     dz = scaled;
   }
+  const bool bfloat16_inputs = x.dtype() == DType::bfloat16;
+  const bool bfloat16_dz = dy.dtype() == DType::bfloat16 && activation == FusedActivation::none;
   if (out.dx != nullptr) {
     const Array w = weight.to(DType::float32);
     const Array dx = gradient_target(*out.dx, x.shape(), "linear");
-    run_gemm({rows, in, n, dz.data<float>(), n, false, w.data<float>(), in, false, dx.data<float>()});
+    run_gemm({.m = rows,
+              .n = in,
+              .k = n,
+              .a = dz.data<float>(),
+              .lda = n,
+              .transpose_a = false,
+              .b = w.data<float>(),
+              .ldb = in,
+              .transpose_b = false,
+              .c = dx.data<float>(),
+              .precision = precision,
+              .a_is_bfloat16 = bfloat16_dz,
+              .b_is_bfloat16 = bfloat16_inputs});
     deliver_gradient(dx, x.dtype(), *out.dx, "linear");
   }
   if (out.dweight != nullptr) {
     const Array a = x.to(DType::float32).plain();
     const Array dw = gradient_target(*out.dweight, weight.shape(), "linear");
-    run_gemm({n, in, rows, dz.data<float>(), n, true, a.data<float>(), in, false, dw.data<float>()});
+    run_gemm({.m = n,
+              .n = in,
+              .k = rows,
+              .a = dz.data<float>(),
+              .lda = n,
+              .transpose_a = true,
+              .b = a.data<float>(),
+              .ldb = in,
+              .transpose_b = false,
+              .c = dw.data<float>(),
+              .precision = precision,
+              .a_is_bfloat16 = bfloat16_dz,
+              .b_is_bfloat16 = bfloat16_inputs});
     deliver_gradient(dw, weight.dtype(), *out.dweight, "linear");
   }
   if (out.dbias != nullptr) {

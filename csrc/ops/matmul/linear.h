@@ -24,7 +24,8 @@ NONET_KERNELS(LinearKernels, linear_kernels);
 
 // x: [..., in], weight: [out, in], bias: [out] or undefined; a weight [in] gives [...]. before: if not null, receives
 // Z. Errors: TypeError for dtypes, ValueError for shapes.
-Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation, Array* before);
+Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation,
+                     Precision precision, Array* before);
 
 // Per gradient: null if not wanted; an Array that is defined is written into, else one is made.
 struct LayerGradients {
@@ -33,7 +34,8 @@ struct LayerGradients {
   Array* dbias;
 };
 void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
-                     FusedActivation activation, const LayerGradients& out);
+                     FusedActivation activation,
+                     Precision precision, const LayerGradients& out);
 
 // What convolution shares. Where a gradient is computed: into out itself if it is a plain float32 array given for that,
 // else into a new one, which deliver_gradient() then hands over in the dtype asked for.

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "array/array.h"
+#include "base/isa.h"
+#include "ops/matmul/packed.h"
 
 namespace nonet {
 
@@ -16,6 +18,7 @@ struct Matrices {
   int64_t rows;
   int64_t cols;
   bool transpose;
+  bool is_bfloat16 = false;
 
   int64_t height() const { return transpose ? cols : rows; }  // of op(matrix)
   int64_t breadth() const { return transpose ? rows : cols; }
@@ -24,13 +27,14 @@ struct Matrices {
 // A vector is one row (left operand) or one column (right operand), never transposed.
 Matrices matrices(const Array& x, bool transpose, bool left) {
   Array values = x.to(DType::float32).plain();
-  if (x.rank() == 1) return {std::move(values), {}, left ? 1 : x.dim(0), left ? x.dim(0) : 1, false};
+  const bool short_floats = x.dtype() == DType::bfloat16;
+  if (x.rank() == 1) return {std::move(values), {}, left ? 1 : x.dim(0), left ? x.dim(0) : 1, false, short_floats};
   const int r = x.rank();
-  return {std::move(values), x.shape().slice(0, r - 2), x.dim(r - 2), x.dim(r - 1), transpose};
+  return {std::move(values), x.shape().slice(0, r - 2), x.dim(r - 2), x.dim(r - 1), transpose, short_floats};
 }
 
-Matrices matrices(const Array& values, const Shape& batch, int64_t rows, int64_t cols) {
-  return {values, batch, rows, cols, false};
+Matrices matrices(const Array& x, const Shape& batch, int64_t rows, int64_t cols) {
+  return {x.to(DType::float32).plain(), batch, rows, cols, false, x.dtype() == DType::bfloat16};
 }
 
 Matrices transposed(Matrices x) {
@@ -89,7 +93,8 @@ void run_rounds(Gemm g, std::vector<int64_t> offsets, int64_t outputs, int64_t m
 }
 
 // C = op(A) op(B) for c of a batch that is the full one or, for gradients, narrower.
-void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& c_batch, const Shape& full) {
+void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& c_batch, const Shape& full,
+             Precision precision) {
   const int64_t m = a.height();
   const int64_t k = a.breadth();
   const int64_t n = b.breadth();
@@ -103,6 +108,9 @@ void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& 
          b.cols,
          b.transpose,
          c.data<float>()};
+  g.precision = precision;
+  g.a_is_bfloat16 = a.is_bfloat16;
+  g.b_is_bfloat16 = b.is_bfloat16;
   const int64_t entries = full.numel();
   const int64_t outputs = c_batch.numel();
   if (entries == 0 || outputs == 0) return std::fill_n(c.raw<char>(), c.bytes(), char{0}), void();
@@ -125,17 +133,37 @@ void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& 
   run_gemm(g);
 }
 
+// Tiles of 32 x 32 pay from here on; few rows read plain weights, and short sums are no work for them.
+bool suits_amx(const Gemm& g) {
+  return g.precision != Precision::ieee && g.m >= 16 && g.n >= 16 && g.k >= 32;
+}
+
+const MatmulKernels& kernels_for([[maybe_unused]] const Gemm& g) {
+#if defined(__x86_64__)
+  if (isa() == Isa::amx && suits_amx(g)) return avx512::amx_matmul_kernels;
+#endif
+  return matmul_kernels();
+}
+
 }  // namespace
 
-void run_gemm(const Gemm& g) {
-  const MatmulKernels& kernels = matmul_kernels();
+void run_gemm(Gemm g, const Array* weight) {
+  if (g.m == 0 || g.n == 0 || g.batch == 0) return;
+  const MatmulKernels& kernels = kernels_for(g);
+  Array packed;
+  if (weight != nullptr && g.batch == 1) {
+    const int64_t bytes = kernels.packed_bytes(g);
+    if (bytes > 0) packed = packed_weight(g, kernels, *weight, bytes);
+    if (packed.defined()) g.packed_b = packed.data<uint8_t>();
+  }
   const int64_t floats = kernels.workspace(g);
   if (floats == 0) return kernels.gemm(g, nullptr);
   const Array workspace(Shape{floats});
   kernels.gemm(g, workspace.data<float>());
 }
 
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const char* op) {
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, Precision precision,
+                     const char* op) {
   check_floating(a, op, "input");
   check<TypeError>(b.dtype() == a.dtype(), op, ": both arguments must have one dtype, got ", a.dtype(), " and ",
                    b.dtype());
@@ -151,31 +179,31 @@ Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool tran
   if (a.rank() > 1) shape.push_back(x.height());
   if (b.rank() > 1) shape.push_back(y.breadth());
   const Array c(shape);
-  product(x, y, c, batch, batch);
+  product(x, y, c, batch, batch, precision);
   return c.to(a.dtype());
 }
 
-void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b, Array* da,
-                     Array* db) {
+void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
+                     Precision precision, Array* da, Array* db) {
   const Matrices x = matrices(a, transpose_a, true);
   const Matrices y = matrices(b, transpose_b, false);
   const Shape full = broadcast_shapes(x.batch, y.batch, "matmul");
-  const Matrices d = matrices(dy.to(DType::float32).plain(), full, x.height(), y.breadth());
+  const Matrices d = matrices(dy, full, x.height(), y.breadth());
   if (da != nullptr) {
     const Array out(a.shape());
     if (x.transpose) {
-      product(y, transposed(d), out, x.batch, full);
+      product(y, transposed(d), out, x.batch, full, precision);
     } else {
-      product(d, transposed(y), out, x.batch, full);
+      product(d, transposed(y), out, x.batch, full, precision);
     }
     *da = out.to(a.dtype());
   }
   if (db != nullptr) {
     const Array out(b.shape());
     if (y.transpose) {
-      product(transposed(d), x, out, y.batch, full);
+      product(transposed(d), x, out, y.batch, full, precision);
     } else {
-      product(transposed(x), d, out, y.batch, full);
+      product(transposed(x), d, out, y.batch, full, precision);
     }
     *db = out.to(b.dtype());
   }

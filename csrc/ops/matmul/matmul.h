@@ -4,7 +4,8 @@
 //   dA = dC op(B)^T,  dB = op(A)^T dC                 (transposed if op is), summed over broadcast batch axes
 //
 // float32, or bfloat16 by way of float32. Results do not depend on the number of threads. Saved: A and B. Blocking:
-// Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008, on the tiles of brgemm.h.
+// Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008, on the tiles of brgemm.h or,
+// where the processor has AMX and the precision allows, on those of terms.h.
 #pragma once
 
 #include "base/kernel.h"
@@ -15,6 +16,11 @@ class Array;
 
 // Applied to rows of C while they are in cache: relu max(z, 0); tanh; sigmoid; gelu z Phi(z), exact or with tanh.
 enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
+
+// What happens inside a product. ieee: fused multiply-adds of float32. highest: errors no larger than those, normwise.
+// high: operands keep 16 bits or more. medium: operands are rounded to bfloat16. Sums are float32 in all of them. Without
+// AMX all four are ieee.
+enum class Precision : int { ieee, highest, high, medium };
 
 // C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, then C = f(C + bias). C overlaps no operand.
 struct Gemm {
@@ -32,22 +38,36 @@ struct Gemm {
   const float* bias = nullptr;       // [n]; not with accumulate
   FusedActivation activation = FusedActivation::none;
   float* before = nullptr;  // if given, receives C + bias, laid out like C
+  Precision precision = Precision::highest;
+  bool a_is_bfloat16 = false;  // every value is one: no further terms
+  bool b_is_bfloat16 = false;
+  const void* packed_b = nullptr;  // what pack_b() made of b, for one entry
 };
 
 struct MatmulKernels {
   int64_t (*workspace)(const Gemm& g);  // floats that gemm() wants, 0 for small problems
   void (*gemm)(const Gemm& g, float* workspace);
+  // B in the layout that gemm() reads, for operands used more than once: its bytes, 0 if gemm() reads b itself.
+  int64_t (*packed_bytes)(const Gemm& g);
+  void (*pack_b)(const Gemm& g, void* packed);
 };
 NONET_KERNELS(MatmulKernels, matmul_kernels);
+#if defined(__x86_64__)
+namespace avx512 {
+extern const MatmulKernels amx_matmul_kernels;
+}
+#endif
 
-// Runs a Gemm with a workspace of its own.
-void run_gemm(const Gemm& g);
+// Runs a Gemm with a workspace of its own. weight: the array behind b if it may be a parameter; its packed form is then
+// kept (packed.h).
+void run_gemm(Gemm g, const Array* weight = nullptr);
 
 // Axes before the last two broadcast; a vector stands for a row (a) or a column (b), and its axis is dropped.
 // Errors: TypeError unless both are floating and of one dtype, ValueError for shapes; they name op.
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const char* op);
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, Precision precision,
+                     const char* op);
 // da, db: null if not wanted.
-void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b, Array* da,
-                     Array* db);
+void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
+                     Precision precision, Array* da, Array* db);
 
 }  // namespace nonet

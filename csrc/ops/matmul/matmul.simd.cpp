@@ -13,21 +13,6 @@ constexpr int64_t slab_floats = 2 << 20;  // packed operands at a time
 
 constexpr int64_t dot_rows = tile_rows > 6 ? 4 : 3;
 
-struct Entry {
-  const float* a;
-  const float* b;
-  float* c;
-};
-Entry entry(const Gemm& g, int64_t i) {
-  if (g.offsets == nullptr) return {g.a, g.b, g.c};
-  const int64_t* o = g.offsets + 3 * i;
-  return {g.a + o[0], g.b + o[1], g.c + o[2]};
-}
-
-// f on rows of C that are complete; bias: where the product has not added it.
-void finish(const Gemm& g, float* c, int64_t rows, int64_t cols, const float* bias = nullptr) {
-  NONET_NS::finish(c, g.n, rows, cols, bias, g.activation, g.before == nullptr ? nullptr : g.before + (c - g.c));
-}
 const float* bias_at(const Gemm& g, int64_t column) {
   return g.bias == nullptr ? nullptr : g.bias + column;
 }
@@ -35,7 +20,7 @@ const float* bias_at(const Gemm& g, int64_t column) {
 // ---------------------------------------------------------------- k = 0: C = f(bias)
 void run_empty(const Gemm& g) {
   for (int64_t i = 0; i < g.batch; ++i) {
-    float* c = entry(g, i).c;
+    float* c = entry_of(g, i).c;
     for (int64_t j = 0; j < g.m * g.n && !g.accumulate; ++j) c[j] = 0;
     finish(g, c, g.m, g.n, g.bias);
   }
@@ -89,7 +74,7 @@ void run_dot(const Gemm& g) {
   parallel_for(g.batch * blocks, maximum(1, block_flops / (2 * g.m * g.k * minimum(grain, g.n))),
                [&](int64_t first, int64_t last) {
                  for (int64_t task = first; task < last; ++task) {
-                   const Entry e = entry(g, task / blocks);
+                   const Entry e = entry_of(g, task / blocks);
                    const int64_t begin = task % blocks * grain;
                    const int64_t end = minimum(begin + grain, g.n);
                    // Columns outermost, 32 at a time: their rows of B stay in cache for all rows of A.
@@ -151,7 +136,7 @@ void run_direct(const Gemm& g) {
   const int64_t grain = maximum(1, block_flops / (2 * rows * minimum(cols, g.n) * g.k));
   parallel_for(g.batch * blocks, grain, [&](int64_t first, int64_t last) {
     for (int64_t task = first; task < last; ++task) {
-      const Entry e = entry(g, task / blocks);
+      const Entry e = entry_of(g, task / blocks);
       const int64_t row = task % blocks / col_blocks * rows;
       const int64_t column = task % col_blocks * cols;
       (g.transpose_a ? direct_block<Order::columns> : direct_block<Order::rows>)(g, e, row, minimum(rows, g.m - row),
@@ -193,15 +178,24 @@ Plan plan(const Gemm& g) {
   const int64_t panel_floats = g.k * panel_columns;
   p.entry_floats = p.pack_a ? g.m * g.k : 0;
   p.batches = minimum(g.batch, maximum(1, slab_floats / (p.panels * panel_floats + p.entry_floats)));
-  p.slab =
-      minimum(p.panels, p.batches > 1 ? p.panels : maximum(p.group, slab_floats / panel_floats / p.group * p.group));
+  p.slab = g.packed_b != nullptr || p.batches > 1
+               ? p.panels
+               : minimum(p.panels, maximum(p.group, slab_floats / panel_floats / p.group * p.group));
   return p;
 }
 
+bool wants_panels(const Gemm& g) {
+  return g.m > 0 && g.n > 0 && g.k > 0 && g.batch > 0 && !wants_dot(g) && !wants_direct(g);
+}
+
 int64_t workspace(const Gemm& g) {
-  if (g.m == 0 || g.n == 0 || g.k == 0 || g.batch == 0 || wants_dot(g) || wants_direct(g)) return 0;
+  if (!wants_panels(g)) return 0;
   const Plan p = plan(g);
-  return p.batches * (p.slab * g.k * panel_columns + p.entry_floats);
+  return p.batches * ((g.packed_b == nullptr ? p.slab * g.k * panel_columns : 0) + p.entry_floats);
+}
+
+int64_t packed_bytes(const Gemm& g) {
+  return wants_panels(g) ? divide_up(g.n, panel_columns) * g.k * panel_columns * (int64_t)sizeof(float) : 0;
 }
 
 // Rows [row, row + height) of op(A) as a tile [k][height].
@@ -224,6 +218,14 @@ void pack_b_panel(const Gemm& g, const float* b, int64_t panel, float* to) {
   } else {
     pack_panel(b + column, g.ldb, g.k, cols, to);
   }
+}
+
+void pack_b(const Gemm& g, void* packed) {
+  const int64_t panel_floats = g.k * panel_columns;
+  parallel_for(divide_up(g.n, panel_columns), maximum(1, 32768 / panel_floats), [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel)
+      pack_b_panel(g, g.b, panel, (float*)packed + panel * panel_floats);
+  });
 }
 
 struct Block {
@@ -269,20 +271,22 @@ void run_packed(const Gemm& g, float* workspace) {
   const Plan p = plan(g);
   const int64_t panel_floats = g.k * panel_columns;
   const int64_t row_blocks = divide_up(g.m, p.row_block);
-  float* packed_a = workspace + p.batches * p.slab * panel_floats;
+  const bool packs_b = g.packed_b == nullptr;
+  const float* packed_b = packs_b ? workspace : (const float*)g.packed_b;
+  float* packed_a = packs_b ? workspace + p.batches * p.slab * panel_floats : workspace;
   for (int64_t first = 0; first < g.batch; first += p.batches) {
     const int64_t entries = minimum(p.batches, g.batch - first);
     for (int64_t panel = 0; panel < p.panels; panel += p.slab) {
       const int64_t panels = minimum(p.slab, p.panels - panel);
-      const int64_t units_b = entries * panels;
+      const int64_t units_b = packs_b ? entries * panels : 0;
       const int64_t units = units_b + (p.pack_a && panel == 0 ? entries * row_blocks : 0);
       parallel_for(units, maximum(1, 32768 / panel_floats), [&](int64_t begin, int64_t end) {
         for (int64_t u = begin; u < end; ++u) {
           if (u < units_b) {
-            pack_b_panel(g, entry(g, first + u / panels).b, panel + u % panels, workspace + u * panel_floats);
+            pack_b_panel(g, entry_of(g, first + u / panels).b, panel + u % panels, workspace + u * panel_floats);
           } else {
             const int64_t i = (u - units_b) / row_blocks;
-            pack_a_block(g, p, entry(g, first + i).a, (u - units_b) % row_blocks * p.row_block,
+            pack_a_block(g, p, entry_of(g, first + i).a, (u - units_b) % row_blocks * p.row_block,
                          packed_a + i * p.entry_floats);
           }
         }
@@ -296,7 +300,7 @@ void run_packed(const Gemm& g, float* workspace) {
           const int64_t row = t % tasks % row_blocks * p.row_block;
           const int64_t from = t % tasks / row_blocks * p.group;
           const Block block{row, minimum(p.row_block, g.m - row), panel + from, minimum(p.group, panels - from)};
-          packed_block(g, entry(g, first + i), block, workspace + (i * panels + from) * panel_floats,
+          packed_block(g, entry_of(g, first + i), block, packed_b + (i * panels + from) * panel_floats,
                        p.pack_a ? packed_a + i * p.entry_floats : nullptr);
         }
       });
@@ -314,6 +318,6 @@ void gemm(const Gemm& g, float* workspace) {
 
 }  // namespace
 
-constinit const MatmulKernels matmul_kernels = {workspace, gemm};
+constinit const MatmulKernels matmul_kernels = {workspace, gemm, packed_bytes, pack_b};
 
 }  // namespace nonet::NONET_NS

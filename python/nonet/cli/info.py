@@ -14,7 +14,7 @@ from nonet import _core
 from nonet.cli.errors import OK
 from nonet.train.log import to_json
 
-ISAS = ("scalar", "avx2", "avx512")
+ISAS = ("scalar", "avx2", "avx512", "amx")
 NO_CUDA = "this version of nonet has no CUDA kernels"
 # Distribution and module of every optional package, by the extra that brings it.
 EXTRAS = {"vision": ("pillow", "PIL"), "tensorboard": ("tensorboardX", "tensorboardX")}

@@ -6,6 +6,7 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
+from nonet.ops.precision import Current, code_of
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = [
@@ -26,13 +27,13 @@ __all__ = [
 ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3, "gelu": 4, "gelu_tanh": 5}
 
 
-def matmul(input: TensorLike, other: TensorLike) -> Tensor:
+def matmul(input: TensorLike, other: TensorLike, *, precision: str | None = None) -> Tensor:
     """Matrix product over the last two axes; the axes before them broadcast.
 
-    A vector stands for a row on the left and for a column on the right, and its axis is dropped: [n] @ [n] is a number.
+    precision: for this call, see `set_matmul_precision`. A vector stands for a row on the left and for a column on the right, and its axis is dropped: [n] @ [n] is a number.
     Errors: ValueError for shapes, TypeError unless both are of one floating dtype.
     """
-    return _product(as_tensor(input), as_tensor(other), False, False, "matmul")
+    return _product(as_tensor(input), as_tensor(other), False, False, "matmul", precision)
 
 
 def rmatmul(input: TensorLike, other: TensorLike) -> Tensor:
@@ -99,12 +100,13 @@ def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
     a, b = as_tensor(input), as_tensor(vec2)
     _check_ranks(a, b, 1, 1, "outer")
     x, y = a.array.reshape((a.shape[0], 1)), b.array.reshape((1, b.shape[0]))
-    return record(_core.matmul_forward(x, y, False, False, "outer"), (a, b), _outer_rule, (x, y))
+    code = Current.code
+    return record(_core.matmul_forward(x, y, False, False, code, "outer"), (a, b), _outer_rule, (x, y, code))
 
 
 def _outer_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, Array | None]:
-    x, y = saved
-    dx, dvec = _core.matmul_backward(dy, x, y, False, False, needs[0] is not False, needs[1] is not False)
+    x, y, code = saved
+    dx, dvec = _core.matmul_backward(dy, x, y, False, False, code, needs[0] is not False, needs[1] is not False)
     return (
         None if dx is None else dx.reshape((x.shape[0],)),
         None if dvec is None else dvec.reshape((y.shape[1],)),
@@ -124,54 +126,68 @@ def _ranked(input: TensorLike, other: TensorLike, rank_a: int, rank_b: int, op: 
     return _product(a, b, False, False, op)
 
 
-def _product(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool, op: str) -> Tensor:
+def _product(
+    a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool, op: str, precision: str | None = None
+) -> Tensor:
     x, y = a.array, b.array
-    out = _core.matmul_forward(x, y, transpose_a, transpose_b, op)
-    return record(out, (a, b), _matmul_rule, (x, y, transpose_a, transpose_b))
+    code = Current.code if precision is None else code_of(precision)
+    out = _core.matmul_forward(x, y, transpose_a, transpose_b, code, op)
+    return record(out, (a, b), _matmul_rule, (x, y, transpose_a, transpose_b, code))
 
 
 def _matmul_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, Array | None]:
-    x, y, transpose_a, transpose_b = saved
+    x, y, transpose_a, transpose_b, code = saved
     return _core.matmul_backward(
-        dy, x, y, transpose_a, transpose_b, needs[0] is not False, needs[1] is not False
+        dy, x, y, transpose_a, transpose_b, code, needs[0] is not False, needs[1] is not False
     )
 
 
 # ------------------------------------------------------------------------------------------------ linear
 
 
-def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
+def linear(
+    input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, *, precision: str | None = None
+) -> Tensor:
     """x W^T + b. input: [..., in], weight: [out, in], bias: [out] -> [..., out]. A weight [in] gives [...].
 
-    Errors: ValueError for shapes, TypeError unless all are of one floating dtype.
+    precision: for this call, see `set_matmul_precision`. Errors: ValueError for shapes, TypeError unless all are of one
+    floating dtype.
     """
     x, w = as_tensor(input), as_tensor(weight)
-    if bias is None:
-        xa, wa = x.array, w.array
-        return record(_core.linear_forward(xa, wa, None), (x, w, None), _linear_rule, (xa, wa, None, 0))
-    b = as_tensor(bias)
     xa, wa = x.array, w.array
-    return record(_core.linear_forward(xa, wa, b.array), (x, w, b), _linear_rule, (xa, wa, None, 0))
+    code = Current.code if precision is None else code_of(precision)
+    if bias is None:
+        y = _core.linear_forward(xa, wa, None, code)
+        return record(y, (x, w, None), _linear_rule, (xa, wa, None, 0, code))
+    b = as_tensor(bias)
+    y = _core.linear_forward(xa, wa, b.array, code)
+    return record(y, (x, w, b), _linear_rule, (xa, wa, None, 0, code))
 
 
 def linear_act(
-    input: TensorLike, weight: TensorLike, bias: TensorLike | None, activation: str | None
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None,
+    activation: str | None,
+    *,
+    precision: str | None = None,
 ) -> Tensor:
     """activation(linear(input, weight, bias)) in one pass; activation: relu, tanh, sigmoid, gelu, gelu_tanh or None."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"linear_act: activation must be one of {[*ACTIVATIONS]}, got {activation!r}")
-    code = ACTIVATIONS[activation]
+    kind = ACTIVATIONS[activation]
+    code = Current.code if precision is None else code_of(precision)
     x, w = as_tensor(input), as_tensor(weight)
     b = None if bias is None else as_tensor(bias)
     xa, wa = x.array, w.array
     keep = wants_grad(x, w, b)
-    y, before = _core.linear_activation_forward(xa, wa, None if b is None else b.array, code, keep)
-    return record(y, (x, w, b), _linear_rule, (xa, wa, y if before is None else before, code))
+    y, before = _core.linear_activation_forward(xa, wa, None if b is None else b.array, kind, code, keep)
+    return record(y, (x, w, b), _linear_rule, (xa, wa, y if before is None else before, kind, code))
 
 
 def _linear_rule(saved: Any, dy: Array, needs: list[Need]) -> Any:
-    x, weight, kept, activation = saved
-    return _core.linear_backward(dy, x, weight, kept, activation, needs)
+    x, weight, kept, activation, code = saved
+    return _core.linear_backward(dy, x, weight, kept, activation, code, needs)
 
 
 def bilinear(
