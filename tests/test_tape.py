@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -143,3 +145,95 @@ def test_scalars_and_truth():
         len(nonet.tensor(1.0))
     assert repr(nonet.tensor([1, 2])) == "Tensor([1, 2], dtype=int64)"
     assert "shape=[2000]" in repr(nonet.tensor(np.zeros(2000)))
+
+
+def test_a_decorator_acts_in_the_calls_only():
+    @nonet.set_grad_enabled(False)
+    def quiet():
+        return nonet.is_grad_enabled()
+
+    @nonet.set_grad_enabled(True)
+    def loud():
+        return nonet.is_grad_enabled()
+
+    assert nonet.is_grad_enabled()
+    assert not quiet()
+    assert nonet.is_grad_enabled()
+    with nonet.no_grad():
+        assert loud()
+        assert not nonet.is_grad_enabled()
+
+
+def test_a_decorated_function_in_two_threads():
+    entered, leave = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    @nonet.no_grad()
+    def quiet(i):
+        entered[i].set()
+        assert leave[i].wait(10)
+
+    after = []
+
+    def first():
+        quiet(0)
+        after.append(nonet.is_grad_enabled())
+
+    def second():
+        with nonet.no_grad():
+            quiet(1)
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for i, thread in enumerate(threads):
+        thread.start()
+        assert entered[i].wait(10)
+    for i, thread in enumerate(threads):
+        leave[i].set()
+        thread.join()
+    assert after == [True]
+
+
+def test_text():
+    assert f"{nonet.tensor(0.12345):.3f} {nonet.tensor(7):3d}" == "0.123   7"
+    assert f"{nonet.tensor([1, 2])}" == "Tensor([1, 2], dtype=int64)"
+    with pytest.raises(ValueError, match="Invalid format specifier|Unknown format code"):
+        f"{nonet.tensor([1, 2]):.3f}"
+
+
+def test_writing_a_part():
+    x = nonet.tensor(np.zeros((3, 4)))
+    version = x.array.version
+    x[1] = 2
+    x[:, ::2] = nonet.tensor([5.0, 6.0])
+    x[nonet.tensor([0, 2]), nonet.tensor(3)] = [7, 8]
+    x[x == 0] = -1
+    x[nonet.tensor([0]), nonet.tensor([True, False, False, False])] = [5]
+    np.testing.assert_array_equal(x, [[5, -1, 6, 7], [5, 2, 6, 2], [5, -1, 6, 8]])
+    assert x.array.version > version
+    y = nonet.tensor([1.0, 2.0], dtype="bfloat16")
+    y[0] = 0.5
+    assert y.tolist() == [0.5, 2]
+    w = nonet.tensor([1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="no gradient goes through a write in place"):
+        x[0, 0] = w
+    with pytest.raises(RuntimeError, match="only a leaf can be written in place"):
+        double(w)[0] = 1
+
+
+def test_in_place_operators_move_parameters():
+    w = nonet.Parameter([1.0, 2.0])
+    same = w
+    with pytest.raises(RuntimeError, match=r"sub: a parameter can be overwritten only inside no_grad\(\)"):
+        w -= 0.5
+    with nonet.no_grad():
+        w -= 0.5 * nonet.tensor([1.0, 2.0])
+        w += 1
+        w *= 4
+        w /= np.float32([2, 1])
+        with pytest.raises(ValueError, match=r"copy_: source must have shape \[2\], got \[2, 2\]"):
+            w += np.zeros((2, 2))
+    assert w is same
+    assert w.requires_grad
+    np.testing.assert_array_equal(w, [3, 8])
+    x = y = nonet.tensor([1.0])
+    x += 1
+    assert (x.item(), y.item()) == (2, 1)

@@ -176,6 +176,9 @@ class Tensor(_core.BufferBase):
     def __bool__(self) -> bool:
         return bool(self.array.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.array.item() if self.array.rank == 0 and spec else str(self), spec)
+
     def __index__(self) -> int:
         if self.array.dtype in ("float32", "bfloat16"):
             raise TypeError(f"index: expected an integer tensor, got {self.array.dtype}")
@@ -212,6 +215,14 @@ class Tensor(_core.BufferBase):
 
     def zero_(self) -> Tensor:
         return self.fill_(0.0)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Overwrites the part x[index], indexed and broadcast as in NumPy; not on the tape."""
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise RuntimeError("setitem: no gradient goes through a write in place; use where, or detach()")
+        items = index if isinstance(index, tuple) else (index,)
+        with self.mutable() as out:
+            out[tuple([np.asarray(i) if isinstance(i, Tensor) else i for i in items])] = np.asarray(value)
 
     @contextlib.contextmanager
     def mutable(self) -> Iterator[np.ndarray]:
@@ -278,6 +289,7 @@ class Tensor(_core.BufferBase):
         def __matmul__(self, other: TensorLike) -> Tensor: ...
         def __rmatmul__(self, other: TensorLike) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
         def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
@@ -412,14 +424,18 @@ class set_grad_enabled(contextlib.ContextDecorator):
 
     def __init__(self, mode: bool):
         self.mode = mode
-        self.before = [_mode.grad]
+        self.before = _mode.grad
         _mode.grad = mode
+
+    def __call__(self, func: Any) -> Any:
+        _mode.grad = self.before  # for the calls only
+        return (enable_grad() if self.mode else no_grad())(func)
 
     def __enter__(self) -> None:
         _mode.grad = self.mode
 
     def __exit__(self, *_: object) -> None:
-        _mode.grad = self.before[-1]
+        _mode.grad = self.before
 
 
 class no_grad(contextlib.ContextDecorator):
@@ -429,6 +445,11 @@ class no_grad(contextlib.ContextDecorator):
 
     def __init__(self) -> None:
         self.before: list[bool] = []
+
+    def _recreate_cm(
+        self,
+    ) -> no_grad:  # for each call of a decorated function: they may be in several threads
+        return type(self)()
 
     def __enter__(self) -> None:
         self.before.append(_mode.grad)

@@ -151,7 +151,11 @@ def test_parameter_containers():
     assert list(p.state_dict()) == ["0", "1", "2"]
     assert all(isinstance(x, nn.Parameter) for x in p)
     assert "Parameter of shape [3], float32" in repr(p)
-    d = nn.ParameterDict({"w": np.ones(2)})
+    assert repr(p[:2]) == (
+        "ParameterList(\n  (0): Parameter of shape [2], float32\n  (1): Parameter of shape [3], float32\n)"
+    )
+    assert list(nn.ModuleDict(modules={"w": nn.ReLU()})) == ["w"]
+    d = nn.ParameterDict(parameters={"w": np.ones(2)})
     d["b"] = np.zeros(1)
     assert list(d.state_dict()) == ["w", "b"]
     assert d.get("z") is None

@@ -232,3 +232,11 @@ def test_bad_input():
         F.rrelu(np.zeros(2), 2, 1)
     with pytest.raises(ValueError, match="hardtanh: min_val must be <= max_val, got 1 and 0"):
         F.hardtanh(np.zeros(2), 1, 0)
+
+
+@each_isa
+def test_gradient_of_mish_far_out(isa):
+    with use_isa(isa):
+        x = nonet.tensor([25.0, 1e4, 1e30, np.inf, -1e30], requires_grad=True)
+        F.mish(x).sum().backward()
+        assert x.grad.tolist() == [1, 1, 1, 1, 0]

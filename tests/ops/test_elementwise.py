@@ -184,9 +184,18 @@ def test_division_with_floor():
     b = np.float32(np.concatenate([rng.standard_normal(200), [0.1, 0.1, -2, 3, 0.2]]))
     np.testing.assert_array_equal(nonet.tensor(a) // b, np.floor_divide(a, b))
     np.testing.assert_array_equal(nonet.tensor(a) % b, np.remainder(a, b))
+    for limit in (np.inf, -np.inf):
+        np.testing.assert_array_equal(nonet.tensor(a) // limit, np.floor_divide(a, np.float32(limit)))
+        np.testing.assert_array_equal(nonet.tensor(a) % limit, np.remainder(a, np.float32(limit)))
     x, z = two([(3, 4)] * 2)
     check_op(nonet.remainder, np.remainder, [x * 5, z], rtol=4 * EPS, atol=8 * EPS)
-    assert nonet.div(nonet.tensor([7, -7]), 2, rounding_mode="trunc").tolist() == [3, -3]
+    for divisor in (2, -2, 7):
+        for dtype in ("int64", "int32", "float32"):
+            got = nonet.div(nonet.tensor([7, -7, 6, -6, 0], dtype=dtype), divisor, rounding_mode="trunc")
+            assert got.dtype == dtype
+            assert got.tolist() == [int(n / divisor) for n in (7, -7, 6, -6, 0)]
+    big = 2**53 + 1  # beyond what float64, let alone float32, can hold
+    assert nonet.div(nonet.tensor([big, -big]), 1, rounding_mode="trunc").tolist() == [big, -big]
 
 
 @each_isa

@@ -133,7 +133,7 @@ def test_layers():
     layer = nonet.nn.LayerNorm([3, 4])
     assert {k: v.shape for k, v in layer.state_dict().items()} == {"weight": (3, 4), "bias": (3, 4)}
     assert (layer.weight.numpy() == 1).all() and (layer.bias.numpy() == 0).all()
-    assert repr(layer) == "LayerNorm((3, 4), eps=1e-05, elementwise_affine=True)"
+    assert repr(layer) == "LayerNorm((3, 4), eps=1e-05, elementwise_affine=True, bias=True)"
     assert list(nonet.nn.LayerNorm(3, bias=False).state_dict()) == ["weight"]
     assert not nonet.nn.LayerNorm(3, elementwise_affine=False).state_dict()
     assert list(nonet.nn.RMSNorm(3).state_dict()) == ["weight"]

@@ -173,6 +173,11 @@ def test_var_far_from_zero():
     assert (t.grad.numpy() == 0).all()
     assert nonet.var(x32, 1, unbiased=False).tolist() == nonet.var(x32, 1, correction=0).tolist()
     assert np.isnan(nonet.var(np.zeros((3, 1), np.float32), 1).numpy()).all()
+    for scale in (1e-30, 1e-22, 1e22, 1e36):  # the squares are no float32 numbers, the root is
+        x32 = np.float32(rng((3, 7)) * scale)
+        for dim in (0, 1):
+            want = x32.astype(np.float64).std(axis=dim, ddof=1)
+            np.testing.assert_allclose(nonet.std(x32, dim).numpy(), want, rtol=1e-5)
     with pytest.raises(ValueError, match="unbiased or correction"):
         nonet.var(x32, 1, True, correction=1)
 

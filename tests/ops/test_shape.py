@@ -95,6 +95,16 @@ def test_memory_is_shared_where_it_can_be():
     ):
         assert y.array.shares_memory(x.array)
     assert not x[:, 1].array.shares_memory(x.array)
+    assert +x is x
+
+
+def test_clone():
+    x = nonet.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    y = x.clone()
+    assert not y.array.shares_memory(x.array)
+    (y * y).backward(np.ones((2, 3)))
+    np.testing.assert_array_equal(x.grad, 2 * x.numpy())
+    assert nonet.clone(nonet.tensor([1], dtype="uint8")).dtype == "uint8"
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
@@ -184,6 +194,11 @@ BAD = [
         "one dtype, got float32 and int64",
     ),
     (lambda: nonet.stack([np.zeros(2), np.zeros(3)]), ValueError, r"tensor 1 has \[3\], the first \[2\]"),
+    (
+        lambda: nonet.stack([np.zeros(2), [1, 2]]),
+        TypeError,
+        "stack: tensors must have one dtype, got float32 and int64",
+    ),
     (lambda: nonet.split(np.zeros(4), [1, 2]), ValueError, "sizes must add up to 4"),
     (lambda: nonet.split(np.zeros(4), 0), ValueError, "must be > 0"),
     (lambda: nonet.chunk(np.zeros(4), 0), ValueError, "must be >= 1"),

@@ -5,6 +5,7 @@ import pytest
 
 import nonet
 from helpers import check_op
+from nonet.nn import functional as F
 
 
 def reference(x: np.ndarray, dim: int) -> np.ndarray:
@@ -61,3 +62,14 @@ def test_bad_input():
         nonet.softmax(np.arange(3), 0)
     with pytest.raises(IndexError, match=r"softmax: axis must be in \[-2, 1\], got 2"):
         nonet.softmax(np.zeros((2, 2)), 2)
+
+
+def test_dtype():
+    x = nonet.tensor([[1.0, 2.0]], dtype="bfloat16", requires_grad=True)
+    for f in (F.softmax, F.log_softmax, F.softmin):
+        y = f(x, dim=1, dtype="float32")
+        assert y.dtype == "float32"
+        np.testing.assert_array_equal(y.numpy(), f(np.float32([[1, 2]]), 1).numpy())
+        y[0, 0].backward()
+        assert x.grad.dtype == "bfloat16"
+    assert F.softmax([0, 0], dtype="float32").tolist() == [0.5, 0.5]

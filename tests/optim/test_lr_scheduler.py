@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
+import numpy as np
 import pytest
 
 import nonet
@@ -141,3 +143,38 @@ def test_bad_arguments():
         s.StepLR(3, 1)
     with pytest.raises(KeyError, match="group 0 needs initial_lr"):
         s.StepLR(make(), 1, last_epoch=4)
+
+
+def test_going_on_behind_a_last_epoch():
+    """The rates restored with the optimizer are those of the step after last_epoch: no schedule takes it twice."""
+    build = {
+        "step": lambda o, e: s.StepLR(o, 7, 0.3, e),
+        "multi": lambda o, e: s.MultiStepLR(o, [7, 9], 0.3, e),
+        "constant": lambda o, e: s.ConstantLR(o, 0.5, 7, e),
+        "linear": lambda o, e: s.LinearLR(o, 0.1, 0.9, 12, e),
+        "exponential": lambda o, e: s.ExponentialLR(o, 0.9, e),
+        "polynomial": lambda o, e: s.PolynomialLR(o, 20, 2.0, e),
+        "multiplicative": lambda o, e: s.MultiplicativeLR(o, lambda t: 0.95, e),
+        "cosine": lambda o, e: s.CosineAnnealingLR(o, 10, 0.01, e),
+        "lambda": lambda o, e: s.LambdaLR(o, lambda t: 0.9**t, e),
+        "cyclic": lambda o, e: s.CyclicLR(o, 0.01, 0.3, 7, 5, last_epoch=e),
+        "cycle": lambda o, e: s.OneCycleLR(o, 0.3, 30, last_epoch=e),
+    }
+    for name, make_schedule in build.items():
+        first, second = make(), make()
+        a = make_schedule(first, -1)
+        for _ in range(7):
+            a.step()
+        second.load_state_dict(first.state_dict())
+        b = make_schedule(second, 6)
+        assert b.last_epoch == 7
+        np.testing.assert_allclose(rates(b, 12), rates(a, 12), rtol=1e-9, err_msg=name)
+
+
+def test_a_copy_moves_the_momentum_of_its_own_optimizer():
+    schedule = s.OneCycleLR(make(), 0.3, 30)
+    other = copy.deepcopy(schedule)
+    other.step()
+    assert (
+        other.optimizer.param_groups[0]["momentum"] < schedule.optimizer.param_groups[0]["momentum"] == 0.95
+    )

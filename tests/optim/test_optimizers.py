@@ -239,3 +239,23 @@ def test_bad_arguments():
     params[0].grad = nonet.tensor(np.zeros(3, np.float32), dtype="bfloat16")
     with pytest.raises(TypeError, match="step: gradient must be float32"):
         optimizer.step()
+
+
+def test_copies_go_on_alike():
+    ps = parameters(1)
+    groups = [{"params": ps[:2]}, {"params": ps[2:], "lr": 0.3}]
+    optimizer = optim.Adam(groups, amsgrad=True)
+    assign(ps, gradients(1))
+    optimizer.step()
+    for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        before = [p.numpy().copy() for p in ps]
+        others = [p for group in twin.param_groups for p in group["params"]]
+        assign(others, gradients(2))
+        twin.step()
+        for p, value in zip(ps, before, strict=True):
+            np.testing.assert_array_equal(p.numpy(), value)
+        assert twin.param_groups[1]["lr"] == 0.3
+    assign(ps, gradients(2))
+    optimizer.step()
+    for p, q in zip(ps, others, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())

@@ -49,18 +49,20 @@ struct Silu {
 };
 // tanh(log(1 + e)) = n / (n + 2) with n = e (e + 2).
 struct Mish {
-  NONET_INLINE F limited_exp(F x) { return exp(minimum(x, broadcast(20.f))); }
+  // Beyond it the function is x: the terms that decay are taken there, so that none is a product of huge and tiny.
+  NONET_INLINE F limited(F x) { return minimum(x, broadcast(20.f)); }
   NONET_INLINE F forward(F x, N) {
-    const F e = limited_exp(x);
+    const F e = exp(limited(x));
     const F n = e * (e + 2.f);
     return x * (n / (n + 2.f));
   }
   NONET_INLINE F backward(F dy, F x, N) {
-    const F e = limited_exp(x);
+    const F z = limited(x);
+    const F e = exp(z);
     const F n = e * (e + 2.f);
     const F q = 1.f / (n + 2.f);
     const F t = n * q;
-    return dy * fma(x * (e / (1.f + e)), 2.f * q * (1.f + t), t);
+    return dy * fma(z * (e / (1.f + e)), 2.f * q * (1.f + t), t);
   }
 };
 struct Softplus {

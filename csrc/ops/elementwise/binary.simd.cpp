@@ -37,7 +37,8 @@ struct Remainder {
 // up to the next whole number.
 float floor_divide(float x, float z) {
   if (z == 0) return x / z;
-  const float q = (x - remainder(x, z)) / z;
+  const float r = __builtin_fmodf(x, z);  // finite for an infinite z, unlike the remainder
+  const float q = (x - r) / z - (r != 0 && (r < 0) != (z < 0) ? 1.f : 0.f);
   const float whole = __builtin_floorf(q);
   return q - whole > 0.5f ? whole + 1 : whole;
 }

@@ -234,6 +234,20 @@ Array logsumexp_backward(const Array& dy, const Array& x, const Array& y, const 
                 dy.dtype());
 }
 
+namespace {
+
+// The root of the mean square distance in float64, for squares that leave the range of float32.
+float wide_deviation(const float* x, int64_t n, int64_t stride, double mean, double freedom) {
+  double total = 0;
+  for (int64_t j = 0; j < n; ++j) {
+    const double distance = x[j * stride] - mean;
+    total += distance * distance;
+  }
+  return static_cast<float>(std::sqrt(total / freedom));
+}
+
+}  // namespace
+
 Moments reduce_var(const Array& x, const Axes& axes, bool keepdim, double correction, bool root) {
   check_floating(x, root ? "std" : "var", "input");
   const Array from = gathered_floats(x, Gathered(axes));
@@ -242,6 +256,15 @@ Moments reduce_var(const Array& x, const Axes& axes, bool keepdim, double correc
   const Array mean = each(fold(from, Fold::sum), [&](float v) { return v / n; });
   const Array squares = fold(from, Fold::sum, Term::squared_offset, mean);
   const Array out = each(squares, [&](float v) { return root ? std::sqrt(v / freedom) : v / freedom; });
+  if (root) {
+    const int64_t inner = from.dim(2);
+    for (int64_t i = 0; i < out.numel(); ++i) {
+      const float square = squares.data<float>()[i];
+      if (square > 1e-30f && square <= std::numeric_limits<float>::max()) continue;
+      const float* first = from.data<float>() + i / inner * from.dim(1) * inner + i % inner;
+      out.data<float>()[i] = wide_deviation(first, from.dim(1), inner, mean.data<float>()[i], freedom);
+    }
+  }
   const Shape shape = axes.result(keepdim);
   return {out.reshape(shape).to(x.dtype()), mean.reshape(shape).to(x.dtype())};
 }

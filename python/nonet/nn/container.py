@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from nonet.nn import module as _module
 from nonet.nn.fusion import fused_steps
-from nonet.nn.module import Module
+from nonet.nn.module import Module, check_name
 from nonet.tensor import Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -24,13 +24,6 @@ def _child(value: Any, owner: Module) -> Module:
 
 def _parameter(value: Any, owner: Module) -> Parameter:
     return value if isinstance(value, Parameter) else Parameter(value)
-
-
-def _check_name(owner: Module, name: Any) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"{type(owner).__name__}: names must be strings, got {type(name).__name__}")
-    if name == "" or "." in name or hasattr(type(owner), name):
-        raise KeyError(f"{type(owner).__name__}: a member cannot be named {name!r}")
 
 
 class _Numbered(Module):
@@ -134,7 +127,7 @@ class Sequential(_Numbered):
     def __init__(self, *modules: Any):
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             for name, member in modules[0].items():
-                _check_name(self, name)
+                check_name(self, name)
                 setattr(self, name, _child(member, self))
         else:
             self._set(modules)
@@ -155,7 +148,7 @@ class Sequential(_Numbered):
     # The plan holds for the children it was made of.
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__.pop("_plan", None)
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         self.__dict__.pop("_plan", None)
@@ -200,10 +193,6 @@ class _Named(Module):
     _kind: Any = Module
     _convert: Callable[[Any, Module], Any] = staticmethod(_child)
 
-    def __init__(self, members: Any = None):
-        if members is not None:
-            self.update(members)
-
     def __len__(self) -> int:
         return len(self.keys())
 
@@ -219,7 +208,7 @@ class _Named(Module):
         return vars(self)[key]
 
     def __setitem__(self, key: str, member: Any) -> None:
-        _check_name(self, key)
+        check_name(self, key)
         setattr(self, key, self._convert(member, self))
 
     def __delitem__(self, key: str) -> None:
@@ -255,12 +244,18 @@ class _Named(Module):
 class ModuleDict(_Named):
     """Modules by key; it has no forward of its own. Errors: TypeError for a member that is no Module, KeyError."""
 
+    def __init__(self, modules: Any = None):
+        self.update(modules or ())
+
 
 class ParameterDict(_Named):
     """Parameters by key; other tensors and arrays become parameters."""
 
     _kind = Parameter
     _convert = staticmethod(_parameter)
+
+    def __init__(self, parameters: Any = None):
+        self.update(parameters or ())
 
     def get(self, key: str, default: Any = None) -> Any:
         return vars(self)[key] if key in self else default

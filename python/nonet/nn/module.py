@@ -7,8 +7,9 @@ attribute access on the way through a network costs what it costs on any object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from nonet.ops.unary import target_dtype
 from nonet.tensor import Buffer, Parameter, Tensor, as_tensor
 
 __all__ = ["Module"]
@@ -17,6 +18,13 @@ Self = TypeVar("Self", bound="Module")
 
 # Called as observer(module, args, output) after every call in this process while set (summaries, the NaN search).
 observer: Callable[[Module, tuple[Any, ...], Any], None] | None = None
+
+
+class IncompatibleKeys(NamedTuple):
+    """What load_state_dict returns."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module:
@@ -41,11 +49,33 @@ class Module:
             observer(self, args, out)
         return out
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A result takes the place of a buffer, and is one; over a parameter it would silently end the training of it.
+        if value.__class__ is Tensor:
+            known = vars(self).get(name)
+            if isinstance(known, Parameter):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} must be a Parameter or None, got Tensor; copy_ changes its values"
+                )
+            if isinstance(known, Buffer):
+                if value.requires_grad:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name} is a buffer and must have no history, use detach()"
+                    )
+                value = Buffer(value, known.persistent)
+        object.__setattr__(self, name, value)
+
     # ---- the tree
+    def _child_items(self) -> list[tuple[str, Module]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, Module)]
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+        """(name, module), each module once."""
+        seen: set[int] = set()
+        for name, child in self._child_items():
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
 
     def children(self) -> Iterator[Module]:
         for _, child in self.named_children():
@@ -93,32 +123,52 @@ class Module:
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
-    def get_submodule(self, path: str) -> Module:
-        module: Any = self
+    def get_submodule(self, target: str) -> Module:
+        """The module at a path. Errors, here and in the next two: AttributeError."""
+        return self._at(target, Module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        return self._at(target, Parameter)
+
+    def get_buffer(self, target: str) -> Buffer:
+        return self._at(target, Buffer)
+
+    def _at(self, path: str, kind: Any) -> Any:
+        value: Any = self
         for name in path.split(".") if path else []:
-            module = vars(module).get(name)
-            if not isinstance(module, Module):
-                raise AttributeError(f"{type(self).__name__} has no module at {path!r}")
-        return module
+            value = vars(value).get(name) if isinstance(value, Module) else None
+        if not isinstance(value, kind):
+            raise AttributeError(f"{type(self).__name__} has no {kind.__name__.lower()} at {path!r}")
+        return value
 
     def add_module(self, name: str, module: Module | None) -> None:
-        setattr(self, name, module)
+        """Sets a child. Errors, here and in the next two: KeyError for a name that cannot be a member's, TypeError."""
+        self._register("add_module", name, module, Module)
 
     register_module = add_module
 
-    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(
-                f"register_parameter: {name} must be a Parameter or None, got {type(parameter).__name__}"
-            )
-        setattr(self, name, parameter)
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        self._register("register_parameter", name, param, Parameter)
 
-    def register_buffer(self, name: str, value: Any, persistent: bool = True) -> None:
-        setattr(self, name, None if value is None else Buffer(value, persistent))
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        self._register(
+            "register_buffer", name, None if tensor is None else Buffer(tensor, persistent), Buffer
+        )
 
-    def apply(self: Self, function: Callable[[Module], Any]) -> Self:
-        for module in self.modules():
-            function(module)
+    def _register(self, op: str, name: str, value: Any, kind: Any) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{op}: {name} must be a {kind.__name__} or None, got {type(value).__name__}")
+        check_name(self, name)
+        known = vars(self).get(name)
+        if known is not None and not isinstance(known, kind):
+            raise KeyError(f"{type(self).__name__}: {name!r} is taken by a {type(known).__name__}")
+        setattr(self, name, value)
+
+    def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
+        """Calls fn on every module, the children before their parent."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
         return self
 
     # ---- modes
@@ -142,13 +192,30 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self: Self, device: str) -> Self:
-        """Moves to a device ("cpu"). Errors: RuntimeError for a device that is not there."""
-        as_tensor(0.0).to(device)
+    def to(self: Self, target: Any = None, dtype: str | None = None, *, device: str | None = None) -> Self:
+        """Moves to a device ("cpu"), or converts parameters and buffers of floating dtype, in place.
+
+        Optimizers are made after a conversion. Errors: ValueError for a name of neither, TypeError for a dtype that is
+        not floating, RuntimeError for a device that is not there.
+        """
+        kind = target_dtype(target, dtype, device)
+        if kind is not None:
+            if kind not in ("float32", "bfloat16"):
+                raise TypeError(f"Module.to: dtype must be float32 or bfloat16, got {kind}")
+            for value in (*self.parameters(), *self.buffers()):
+                _convert(value, kind)
         return self
 
     def cpu(self: Self) -> Self:
         return self
+
+    def float(self: Self) -> Self:
+        """Parameters and buffers of floating dtype as float32."""
+        return self.to("float32")
+
+    def bfloat16(self: Self) -> Self:
+        """Parameters and buffers of floating dtype as bfloat16."""
+        return self.to("bfloat16")
 
     # ---- state
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
@@ -169,16 +236,16 @@ class Module:
                 for name, value in values.items():
                     if isinstance(value, kind) and getattr(value, "persistent", True):
                         yield dot + name, value
-            stack.extend(reversed([(dot + name, child) for name, child in module.named_children()]))
+            stack.extend(reversed([(dot + name, child) for name, child in module._child_items()]))
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
-    ) -> tuple[list[str], list[str]]:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copies values into the parameters and buffers of the same paths.
 
-        Returns (missing, unexpected) keys. Errors: KeyError for such keys if strict; ValueError that lists every
-        parameter whose shape differs. Nothing is written unless all of it can be.
+        Returns (missing_keys, unexpected_keys). Errors: KeyError for such keys if strict; ValueError that lists every
+        parameter whose shape differs; TypeError for what is no mapping. Nothing is written unless all of it can be.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: expected a mapping, got {type(state_dict).__name__}")
         own = dict(self._state_items())
         missing = [key for key in own if key not in state_dict]
         unexpected = [key for key in state_dict if key not in own]
@@ -196,16 +263,34 @@ class Module:
             raise ValueError(f"load_state_dict ({type(self).__name__}): wrong shapes: " + "; ".join(wrong))
         for key, value in values.items():
             own[key].copy_(value)
-        return missing, unexpected
+        return IncompatibleKeys(missing, unexpected)
 
     # ---- text
     def extra_repr(self) -> str:
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
-        head = f"{type(self).__name__}({self.extra_repr()}"
+        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._child_items()]
+        extra = self.extra_repr()
+        if "\n" in extra:  # a list of its own
+            lines, extra = extra.split("\n") + lines, ""
+        head = f"{type(self).__name__}({extra}"
         return head + ("\n  " + "\n  ".join(lines) + "\n" if lines else "") + ")"
+
+
+def _convert(value: Parameter | Buffer, dtype: str) -> None:
+    if value.dtype in ("float32", "bfloat16") and value.dtype != dtype:
+        grad = value.grad
+        value.__setstate__({**value._state(value.array.to(dtype)), "dtype": dtype})
+        value.grad = None if grad is None else Tensor(grad.array.to(dtype))
+
+
+def check_name(owner: Module, name: Any) -> None:
+    """Errors: TypeError or KeyError for what cannot be the name of a member of owner."""
+    if not isinstance(name, str):
+        raise TypeError(f"{type(owner).__name__}: names must be strings, got {type(name).__name__}")
+    if name == "" or "." in name or hasattr(type(owner), name):
+        raise KeyError(f"{type(owner).__name__}: a member cannot be named {name!r}")
 
 
 def _name_module(error: Exception, module: Module) -> None:

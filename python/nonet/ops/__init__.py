@@ -70,6 +70,7 @@ from nonet.ops.elementwise import (
     div,
     divide,
     floor_divide,
+    in_place,
     lerp,
     masked_fill,
     maximum,
@@ -148,6 +149,7 @@ from nonet.ops.reduce import (
 )
 from nonet.ops.shape import (
     broadcast_to,
+    clone,
     contiguous,
     diag,
     diagonal,
@@ -210,7 +212,7 @@ from nonet.ops.unary import (
     to_int64,
     trunc,
 )
-from nonet.tensor import Tensor
+from nonet.tensor import Parameter, Tensor
 
 __all__ = [
     "abs",
@@ -242,6 +244,7 @@ __all__ = [
     "chunk",
     "clamp",
     "clip",
+    "clone",
     "concat",
     "contiguous",
     "conv1d",
@@ -436,6 +439,7 @@ METHODS = (
     "chunk",
     "clamp",
     "clip",
+    "clone",
     "contiguous",
     "cos",
     "count_nonzero",
@@ -561,6 +565,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__matmul__": matmul,
     "__rmatmul__": rmatmul,
     "__neg__": neg,
+    "__pos__": shape.identity,
     "__abs__": abs,
     "__eq__": equals,
     "__ne__": differs,
@@ -584,6 +589,14 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "to": to,
 }
 
+# Operators of Parameter, which stays the same object; other tensors are replaced: x += y is x = x + y.
+IN_PLACE: dict[str, Callable[..., Any]] = {
+    "__iadd__": in_place(add),
+    "__imul__": in_place(mul),
+    "__isub__": in_place(sub),
+    "__itruediv__": in_place(div),
+}
+
 # Attributes of Tensor that are neither.
 _attributes = {
     "T": property(shape.reversed_axes),
@@ -596,5 +609,7 @@ for _method in METHODS:
     setattr(Tensor, _method, getattr(sys.modules[__name__], _method))
 for _method, _function in OPERATORS.items():
     setattr(Tensor, _method, _function)
+for _method, _function in IN_PLACE.items():
+    setattr(Parameter, _method, _function)
 for _method, _attribute in _attributes.items():
     setattr(Tensor, _method, _attribute)

@@ -263,6 +263,6 @@ def _glu_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return (_core.glu_backward(dy, x, dim),)
 
 
-def softmin(input: TensorLike, dim: int = -1) -> Tensor:
-    """softmax(-x) along `dim`."""
-    return softmax(neg(input), dim)
+def softmin(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Tensor:
+    """softmax(-x) along `dim`. dtype: converted to before."""
+    return softmax(neg(input), dim, dtype=dtype)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from nonet import _core
 from nonet._core import Array
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
+from nonet.tensor import Need, Parameter, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = [
     "add",
@@ -142,13 +142,15 @@ def _both(
 
 
 def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other; integers give float32. rounding_mode: None, "floor" or "trunc" (of the quotient)."""
+    """input / other; integers give float32. rounding_mode: None, or "floor" or "trunc" of the quotient, where integers
+    give integers and there is no gradient.
+    """
     if rounding_mode is not None:
         if rounding_mode == "floor":
             return floor_divide(input, other)
         if rounding_mode != "trunc":
             raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
-        return Tensor(_core.trunc(div(input, other).array))
+        return _trunc_divide(input, other)
     a, x, b, z = pair(input, other)
     return record(_core.div(x, z), (a, b), _div_rule, (x, z))
 
@@ -158,6 +160,15 @@ def _div_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, A
     dx = _core.div(dy, z) if needs[0] else None
     dz = _core.div_divisor_backward(dy, x, z) if needs[1] else None
     return _both(targets(x, z), dx, dz)
+
+
+def _trunc_divide(input: TensorLike, other: TensorLike) -> Tensor:
+    _, x, _, z = pair(input, other)
+    q = _core.floor_divide(x, z)
+    if q.dtype == "float32" or q.dtype == "bfloat16":
+        return Tensor(_core.trunc(_core.div(x, z)))
+    # Of a negative quotient with a remainder the next larger number.
+    return Tensor(_core.add(q, _core.logical_and(_core.lt(q, 0), _core.ne(_core.remainder(x, z), 0))))
 
 
 def rdiv(input: TensorLike, other: TensorLike) -> Tensor:
@@ -282,6 +293,19 @@ def _minimum_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | Non
 def lerp(input: TensorLike, end: TensorLike, weight: TensorLike) -> Tensor:
     """input + weight * (end - input)."""
     return add(input, mul(sub(end, input), weight))
+
+
+def in_place(op: Callable[[Any, Any], Tensor]) -> Callable[[Parameter, Any], Parameter]:
+    """The operator that overwrites a parameter, as in `w -= lr * w.grad`. Errors: RuntimeError while it is recorded."""
+
+    def assign(parameter: Parameter, other: Any) -> Parameter:
+        out = op(parameter, other)
+        if out.requires_grad:
+            raise RuntimeError(f"{op.__name__}: a parameter can be overwritten only inside no_grad()")
+        parameter.copy_(out)
+        return parameter
+
+    return assign
 
 
 # torch's other names

@@ -28,12 +28,14 @@ def _cat_rule(saved: Any, dy: Array, needs: list[Need]) -> list[Array]:
 
 
 def stack(tensors: Sequence[TensorLike], dim: int = 0) -> Tensor:
-    """Joined along a new axis. Errors: ValueError for shapes that differ, IndexError for the axis."""
+    """Joined along a new axis. Errors: ValueError for shapes that differ, TypeError for dtypes, IndexError."""
     xs = tuple([as_tensor(x) for x in tensors])
     if not xs:
         raise ValueError("stack: expected at least one tensor")
-    shape = xs[0].array.shape
+    shape, dtype = xs[0].array.shape, xs[0].array.dtype
     for index, x in enumerate(xs):
+        if x.array.dtype != dtype:
+            raise TypeError(f"stack: tensors must have one dtype, got {dtype} and {x.array.dtype}")
         if x.array.shape != shape:
             raise ValueError(
                 f"stack: tensors must have one shape, tensor {index} has {list(x.shape)}, the first {list(shape)}"

@@ -15,6 +15,7 @@ from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = [
     "broadcast_to",
+    "clone",
     "contiguous",
     "diag",
     "diagonal",
@@ -127,15 +128,26 @@ def unsqueeze(input: TensorLike, dim: int) -> Tensor:
     return _reshaped(x, (*shape[:axis], 1, *shape[axis:]), "unsqueeze")
 
 
+def clone(input: TensorLike) -> Tensor:
+    """A copy in memory of its own, on the tape; clone().detach() is a leaf of its own."""
+    x = as_tensor(input)
+    return record(x.array.clone(), (x,), _same_rule, None)
+
+
+def identity(input: Tensor) -> Tensor:
+    """The operator +x."""
+    return input
+
+
 def contiguous(input: TensorLike) -> Tensor:
     """Row-major memory: every tensor but an image in channels-last format has it already."""
     x = as_tensor(input)
     if x.array.format == "plain":
         return x
-    return record(x.array.to_format("plain"), (x,), _contiguous_rule, None)
+    return record(x.array.to_format("plain"), (x,), _same_rule, None)
 
 
-def _contiguous_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+def _same_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return (dy,)
 
 

@@ -6,21 +6,28 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
+from nonet.ops.unary import cast
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = ["softmax", "log_softmax"]
 
 
-def softmax(input: TensorLike, dim: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along `dim`, any shape. Errors: TypeError for integers, IndexError for the axis."""
-    x = as_tensor(input)
+def softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along `dim`, any shape. dtype: converted to before.
+
+    Errors: TypeError for integers, IndexError for the axis.
+    """
+    x = as_tensor(input) if dtype is None else cast(input, dtype)
     y = _core.softmax_forward(x.array, dim, False)
     return record(y, (x,), _softmax_rule, (y, dim, False))
 
 
-def log_softmax(input: TensorLike, dim: int = -1) -> Tensor:
-    """x - log(sum(exp(x))) along `dim`, any shape. Errors: TypeError for integers, IndexError for the axis."""
-    x = as_tensor(input)
+def log_softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Tensor:
+    """x - log(sum(exp(x))) along `dim`, any shape. dtype: converted to before.
+
+    Errors: TypeError for integers, IndexError for the axis.
+    """
+    x = as_tensor(input) if dtype is None else cast(input, dtype)
     y = _core.softmax_forward(x.array, dim, True)
     return record(y, (x,), _softmax_rule, (y, dim, True))
 

@@ -259,6 +259,12 @@ def to(input: Tensor, target: Any = None, dtype: str | None = None, *, device: s
 
     Errors: ValueError for a name of neither, RuntimeError for a device that is not there.
     """
+    kind = target_dtype(target, dtype, device)
+    return input if kind is None else cast(input, kind)
+
+
+def target_dtype(target: Any, dtype: str | None, device: str | None) -> str | None:
+    """The dtype that the arguments of `to` ask for, or None; the device is checked."""
     if isinstance(target, Tensor):
         dtype = target.dtype
     elif target in _dtypes:
@@ -267,7 +273,7 @@ def to(input: Tensor, target: Any = None, dtype: str | None = None, *, device: s
         device = target
     if device is not None:
         _core.check_device(device)
-    return input if dtype is None else cast(input, dtype)
+    return dtype
 
 
 def cpu(input: Tensor) -> Tensor:

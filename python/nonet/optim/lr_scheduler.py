@@ -38,10 +38,12 @@ __all__ = [
 class LRScheduler:
     """Base class. Subclasses define `factor(t)`, lr(t) / lr(t - 1), or `get_lr()`.
 
-    last_epoch: -1 to begin, or the step to go on from (the groups must then hold `initial_lr`).
-    Errors: TypeError unless optimizer is an Optimizer, ValueError for arguments out of range.
+    last_epoch: -1 to begin, or the step to go on behind; the groups, restored from a state taken after it, must then
+    hold `initial_lr`. Errors: TypeError unless optimizer is an Optimizer, ValueError for arguments out of range.
     """
 
+    # Whether rates follow from those before, and not from `initial_lr` alone. If so, restored ones need no change.
+    relative: bool = True
     # Attributes that state_dict leaves out: what cannot be saved, or is saved by somebody else.
     transient: tuple[str, ...] = ("optimizer",)
 
@@ -56,7 +58,11 @@ class LRScheduler:
                 raise KeyError(f"{type(self).__name__}: group {number} needs initial_lr to go on from a step")
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
-        self.step()
+        if last_epoch == -1 or not self.relative:
+            self.step()
+        else:
+            self.last_epoch += 1
+            self._set([group["lr"] for group in optimizer.param_groups])
 
     def factor(self, t: int) -> float:
         raise TypeError(f"{type(self).__name__} defines neither factor() nor get_lr()")
@@ -232,6 +238,7 @@ class LambdaLR(LRScheduler):
     """The initial rate times lr_lambda(t); one function, or one per group. Functions are not saved."""
 
     transient = ("optimizer", "lr_lambdas")
+    relative = False
 
     def __init__(
         self,
@@ -271,6 +278,8 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Cosine annealing that starts over after T_0 steps, then after T_mult times as many, and so on (SGDR, 2017)."""
 
+    relative = False
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -309,12 +318,12 @@ class _Momentum:
     """Momentum that a cycle moves against the rate: `momentum`, or the first of `betas`."""
 
     def __init__(self, name: str, optimizer: Optimizer):
-        self.groups = optimizer.param_groups
+        self.optimizer = optimizer
         self.key = "betas" if "betas" in optimizer.defaults else "momentum"
         _check(name, self.key in optimizer.defaults, "cycle_momentum needs an optimizer with", "no momentum")
 
     def set(self, values: Sequence[float]) -> None:
-        for group, value in zip(self.groups, values, strict=True):
+        for group, value in zip(self.optimizer.param_groups, values, strict=True):
             group[self.key] = (value, *group["betas"][1:]) if self.key == "betas" else value
 
 
@@ -326,6 +335,7 @@ class CyclicLR(LRScheduler):
     """
 
     transient = ("optimizer", "momentum", "scale_fn")
+    relative = False
 
     def __init__(
         self,
@@ -395,6 +405,7 @@ class OneCycleLR(LRScheduler):
     """
 
     transient = ("optimizer", "momentum")
+    relative = False
 
     def __init__(
         self,

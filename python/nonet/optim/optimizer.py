@@ -165,6 +165,16 @@ class Optimizer:
             for i, key in enumerate(other["params"]):
                 self._load(flat, i, state.get(int(key), {}))
 
+    # Copies and pickles lay out their parameters anew: the flat blocks belong to one optimizer.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_flat": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, param_groups=[], _flat=[])
+        for group in state["param_groups"]:
+            self.add_param_group(group)
+        self.load_state_dict(state["_flat"])
+
     def _check_state(self, p: Tensor, values: Mapping[str, Any]) -> None:
         for state in self.STATES:
             if values.get(state) is not None and tuple(np.shape(values[state])) != p.shape:
