@@ -142,10 +142,15 @@ void bind_array(py::module_& m) {
       .def_property_readonly("pointer", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.raw<char>()); })
       .def(
           "guard", [](const Array& a) { a.storage()->guard(); }, "Makes exports of this memory read-only.")
-      .def("bump_version", [](const Array& a) { a.begin_write("mutable"); })
       .def(
-          "mutable_numpy", [](const Array& a) { return to_numpy(a, a.storage()->writable()); },
-          "A writable export of guarded memory; the caller bumps the version.")
+          "open_writer",
+          [](const Array& a) {
+            a.begin_write("mutable");
+            a.storage()->open_writer();
+            return to_numpy(a, true);
+          },
+          "A writable export of guarded memory, from which nothing is cached until close_writer().")
+      .def("close_writer", [](const Array& a) { a.storage()->close_writer(); })
       .def("numpy", [](const Array& a) { return to_numpy(a, !read_only(a)); })
       .def("dlpack", &to_dlpack, py::arg("versioned"))
       .def("clone", &Array::clone, no_gil())

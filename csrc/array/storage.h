@@ -47,8 +47,14 @@ class Storage {
   void guard() { guarded_.store(true, std::memory_order_relaxed); }
   // Set once somebody outside may write at any time (a DLPack export without read-only flag): nothing derived from
   // the contents may be cached then.
-  bool uncacheable() const { return uncacheable_.load(std::memory_order_relaxed); }
+  bool uncacheable() const { return uncacheable_.load(std::memory_order_relaxed) || writers_.load() > 0; }
   void make_uncacheable() { uncacheable_.store(true, std::memory_order_relaxed); }
+  // The same for as long as a writable view is open.
+  void open_writer() { writers_.fetch_add(1); }
+  void close_writer() {
+    bump_version();
+    writers_.fetch_sub(1);
+  }
 
  private:
   void* data_;
@@ -58,6 +64,7 @@ class Storage {
   std::atomic<uint64_t> version_ = 0;
   std::atomic<bool> guarded_ = false;
   std::atomic<bool> uncacheable_ = false;
+  std::atomic<int> writers_ = 0;
 };
 
 struct MemoryStats {

@@ -64,8 +64,8 @@ int parse(const std::string& wanted, const char* who) {
   for (int i = 0; i <= static_cast<int>(detected_isa()); ++i) {
     if (wanted == names[i]) return i;
   }
-  fail<ValueError>(who, ": expected scalar, avx2, avx512 or amx, not above this machine's ", name(detected_isa()), ", got ",
-                   wanted);
+  fail<ValueError>(who, ": expected scalar, avx2, avx512 or amx, not above this machine's ", name(detected_isa()),
+                   ", got ", wanted);
 }
 
 std::atomic<int>& current() {

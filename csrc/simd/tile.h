@@ -10,7 +10,7 @@
 
 namespace nonet::NONET_NS {
 
-inline constexpr int64_t tile_line = 64;             // bytes of a row
+inline constexpr int64_t tile_line = 64;  // bytes of a row
 inline constexpr int64_t tile_bytes = 16 * tile_line;
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__)

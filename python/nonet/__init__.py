@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nonet import ops
-from nonet._core import Generator, empty_cache, memory_stats, num_threads, set_num_threads
+from nonet._core import Generator, memory_stats, num_threads, set_num_threads
 from nonet.ops import *  # noqa: F403
 from nonet.tensor import (
     Buffer,
@@ -47,7 +47,6 @@ __all__ = [
     "as_tensor",
     "backward",
     "data",
-    "empty_cache",
     "enable_grad",
     "from_dlpack",
     "from_numpy",

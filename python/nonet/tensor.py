@@ -228,8 +228,8 @@ class Tensor(_core.BufferBase):
     def mutable(self) -> Iterator[np.ndarray]:
         """A writable NumPy view for the length of a with block."""
         self._check_writable("mutable")
-        out = self.array.mutable_numpy()
-        self.array.bump_version()
+        array = self.array
+        out = array.open_writer()
         if self.array.dtype == "bfloat16":
             import ml_dtypes
 
@@ -237,7 +237,7 @@ class Tensor(_core.BufferBase):
         try:
             yield out
         finally:
-            self.array.bump_version()
+            array.close_writer()
             with contextlib.suppress(ValueError):
                 out.flags.writeable = False
 

@@ -23,7 +23,8 @@ py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool
   Array db;
   {
     const py::gil_scoped_release release;
-    matmul_backward(dy, a, b, transpose_a, transpose_b, precision_of(precision), need_a ? &da : nullptr, need_b ? &db : nullptr);
+    matmul_backward(dy, a, b, transpose_a, transpose_b, precision_of(precision), need_a ? &da : nullptr,
+                    need_b ? &db : nullptr);
   }
   return py::make_tuple(need_a ? py::cast(da) : py::none(), need_b ? py::cast(db) : py::none());
 }
@@ -35,7 +36,8 @@ py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias,
   Array y;
   {
     const py::gil_scoped_release release;
-    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), precision_of(precision), keep ? &before : nullptr);
+    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), precision_of(precision),
+                       keep ? &before : nullptr);
   }
   return py::make_tuple(std::move(y), before.defined() ? py::cast(std::move(before)) : py::none());
 }

@@ -34,8 +34,7 @@ struct LayerGradients {
   Array* dbias;
 };
 void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
-                     FusedActivation activation,
-                     Precision precision, const LayerGradients& out);
+                     FusedActivation activation, Precision precision, const LayerGradients& out);
 
 // What convolution shares. Where a gradient is computed: into out itself if it is a plain float32 array given for that,
 // else into a new one, which deliver_gradient() then hands over in the dtype asked for.

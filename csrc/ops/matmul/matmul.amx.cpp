@@ -1,13 +1,14 @@
 // The matrix product on AMX tiles: float32 as sums of bfloat16 terms (terms.h), six, three or one product of terms for
 // highest, high and medium.
 //
-// A task is a block of rows times a group of strips of B. Its part of A is packed into memory of its thread that stays in
-// L2; B is packed once for all tasks (or was, for a weight that is kept). Tiles start from 0 for at most chunk_k values
-// of k and are then added to C in float32: chaining them over all of k would lose digits. A tile of C whose operands
-// leave the range in which terms are exact runs on the FMA kernel alone.
+// A task is a block of rows times a group of strips of B. Its part of A is packed into memory of its thread that stays
+// in L2; B is packed once for all tasks (or was, for a weight that is kept). Tiles start from 0 for at most chunk_k
+// values of k and are then added to C in float32: chaining them over all of k would lose digits. A tile of C whose
+// operands leave the range in which terms are exact runs on the FMA kernel alone.
+#include "ops/matmul/matmul.h"
+
 #include "ops/matmul/brgemm.h"
 #include "ops/matmul/epilogue.h"
-#include "ops/matmul/matmul.h"
 #include "ops/matmul/pack.h"
 #include "ops/matmul/terms.h"
 
@@ -17,8 +18,8 @@ namespace {
 
 constexpr int64_t chunk_k = 512;
 constexpr int64_t block_rows = 256;
-constexpr int64_t block_flops = 2'000'000;     // less is not worth a second thread
-constexpr int64_t slab_bytes = 24 << 20;       // of packed B at a time
+constexpr int64_t block_flops = 2'000'000;  // less is not worth a second thread
+constexpr int64_t slab_bytes = 24 << 20;    // of packed B at a time
 constexpr int64_t tile_floats = strip_lines * strip_lines;
 
 // Numbers of terms of A and B; products of terms i and j with i + j <= order are taken.
@@ -32,13 +33,13 @@ Scheme scheme(const Gemm& g) {
 
 struct Plan {
   Scheme terms;
-  int64_t depth;         // k, rounded up to whole steps
+  int64_t depth;  // k, rounded up to whole steps
   int64_t row_strips, col_strips;
-  int64_t block;         // rows of a task, whole strips
-  int64_t group;         // strips of B of a task
-  int64_t strip_bytes;   // of packed B
-  int64_t batches;       // entries packed at a time
-  int64_t slab;          // strips of B packed at a time, all unless batches is 1
+  int64_t block;        // rows of a task, whole strips
+  int64_t group;        // strips of B of a task
+  int64_t strip_bytes;  // of packed B
+  int64_t batches;      // entries packed at a time
+  int64_t slab;         // strips of B packed at a time, all unless batches is 1
 };
 
 Plan plan(const Gemm& g) {
@@ -129,45 +130,31 @@ NONET_INLINE void dots() {
   tile_dot<3, 5, 7>();
 }
 
-// One step of k. Of the products of terms, each reloads one operand: A0 with the terms of B from the last to the one
-// that A1 begins with, and so on.
+// One step of k: the products of terms (i, j) with i + j <= order, the smallest first and A0 B0 last, so that its
+// rounding is the only one that counts. Each reloads one operand: A0 B2, A0 B1, A1 B1, A1 B0, A2 B0, A0 B0.
 template <int a_terms, int b_terms, int order>
 NONET_INLINE void step(const char* a, const char* b) {
-  load_a<0>(a);
+  constexpr bool a1 = a_terms > 1 && order >= 1;
+  constexpr bool b1 = b_terms > 1 && order >= 1;
+  if constexpr (b1) load_a<0>(a);
   if constexpr (b_terms > 2 && order >= 2) {
     load_b<2>(b);
     dots();
   }
-  if constexpr (b_terms > 1 && order >= 1) {
+  if constexpr (b1) {
     load_b<1>(b);
     dots();
-    if constexpr (a_terms > 1 && order >= 2) {
-      load_a<1>(a);
-      dots();
-      load_b<0>(b);
-      dots();
-      load_a<0>(a);
-      dots();
-    } else {
-      load_b<0>(b);
-      dots();
-      if constexpr (a_terms > 1) {
-        load_a<1>(a);
-        dots();
-      }
-    }
-  } else {
-    load_b<0>(b);
-    dots();
-    if constexpr (a_terms > 1 && order >= 1) {
-      load_a<1>(a);
-      dots();
-    }
   }
+  if constexpr (a1) load_a<1>(a);
+  if constexpr (a1 && b1 && order >= 2) dots();
+  load_b<0>(b);
+  if constexpr (a1) dots();
   if constexpr (a_terms > 2 && order >= 2) {
     load_a<2>(a);
     dots();
   }
+  if constexpr (a1 || !b1) load_a<0>(a);
+  dots();
 }
 
 template <int a_terms, int b_terms, int order>
@@ -229,8 +216,8 @@ struct Operands {
   const float* a;
   const float* b;
   float* c;
-  const char* strips;           // packed B from strip `first` on
-  const Exponents* ranges;      // the same
+  const char* strips;       // packed B from strip `first` on
+  const Exponents* ranges;  // the same
   int64_t first;
 };
 
@@ -314,8 +301,7 @@ void gemm(const Gemm& g, float* workspace) {
           const int64_t row = t % tasks % row_blocks * p.block;
           const int64_t from = t % tasks / row_blocks * p.group;
           const Operands x{e.a, e.b, e.c, packed + at * p.strip_bytes, ranges + at, first};
-          run_task(g, p, x,
-                   {row, minimum(p.block, g.m - row), first + from, minimum(p.group, strips - from)});
+          run_task(g, p, x, {row, minimum(p.block, g.m - row), first + from, minimum(p.group, strips - from)});
         }
       });
     }

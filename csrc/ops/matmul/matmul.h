@@ -18,8 +18,8 @@ class Array;
 enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
 
 // What happens inside a product. ieee: fused multiply-adds of float32. highest: errors no larger than those, normwise.
-// high: operands keep 16 bits or more. medium: operands are rounded to bfloat16. Sums are float32 in all of them. Without
-// AMX all four are ieee.
+// high: operands keep 16 bits or more. medium: operands are rounded to bfloat16. Sums are float32 in all of them.
+// Without AMX all four are ieee.
 enum class Precision : int { ieee, highest, high, medium };
 
 // C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, then C = f(C + bias). C overlaps no operand.

@@ -86,8 +86,8 @@ Array packed_weight(const Gemm& g, const MatmulKernels& kernels, const Array& we
   }
   c.make_room(bytes);
   kernels.pack_b(g, packed.data<uint8_t>());
-  c.copies.push_front({weight.storage(), g.b, g.n, g.k, g.ldb, g.transpose_b, &kernels, g.precision, g.b_is_bfloat16,
-                       version, packed});
+  c.copies.push_front(
+      {weight.storage(), g.b, g.n, g.k, g.ldb, g.transpose_b, &kernels, g.precision, g.b_is_bfloat16, version, packed});
   c.bytes += bytes;
   return packed;
 }

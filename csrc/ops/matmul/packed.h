@@ -1,9 +1,9 @@
 // Packed copies of parameters, kept as long as the parameter is what it was.
 //
 // A copy is keyed by the parameter's memory and the layout the kernel asked for, and is valid for one version of that
-// memory (array/storage.h): an optimizer's step makes it stale, inference uses it again and again. Only memory that cannot
-// be written behind nonet's back is cached. Copies of arrays that are gone, and the least recently used ones beyond
-// the budget, are dropped. Safe to call from any thread.
+// memory (array/storage.h): an optimizer's step makes it stale, inference uses it again and again. Only memory that
+// cannot be written behind nonet's back is cached. Copies of arrays that are gone, and the least recently used ones
+// beyond the budget, are dropped. Safe to call from any thread.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // A float32 as the sum of bfloat16 terms (8 + 8 + 8 bits; Henry, Tang & Heinecke, "Leveraging the bfloat16 Artificial
 // Intelligence Datatype For Higher-Precision Computations", 2019), packed into AMX tiles. *.amx.cpp only.
 //
-// A strip is 32 lines (rows of A or columns of B) over all of k, cut into steps of 32: [k / 32][terms][2][16][32]. Tiles of A hold
-// a line per row, [16 lines][32 k]; tiles of B a pair of k per row, [16 pairs][16 lines][2]. Both are built from 32
-// lines and values of k at a time, zeros beyond the edges.
+// A strip is 32 lines (rows of A or columns of B) over all of k, cut into steps of 32: [k / 32][terms][2][16][32].
+// Tiles of A hold a line per row, [16 lines][32 k]; tiles of B a pair of k per row, [16 pairs][16 lines][2]. Both are
+// built from 32 lines and values of k at a time, zeros beyond the edges.
 #pragma once
 
 #include "simd/tile.h"
@@ -87,7 +87,8 @@ NONET_INLINE void pack_tile_terms(const Lines& x, int64_t lines, int64_t depth, 
       split(2 * i < depth ? part(p, lines) : F{}, first);
       split(2 * i + 1 < depth ? part(p + x.along, lines) : F{}, second);
     }
-    for (int t = 0; t < terms; ++t) out[t][i] = contiguous ? join(first[t], second[t]) : interleave(first[t], second[t]);
+    for (int t = 0; t < terms; ++t)
+      out[t][i] = contiguous ? join(first[t], second[t]) : interleave(first[t], second[t]);
   }
   for (int t = 0; t < terms; ++t) {
     if (contiguous != rows) transpose_pairs(out[t]);

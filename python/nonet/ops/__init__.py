@@ -103,8 +103,10 @@ from nonet.ops.index import (
 )
 from nonet.ops.join import cat, chunk, concat, split, stack, unbind
 from nonet.ops.matmul import addmm, baddbmm, bilinear, bmm, dot, linear, matmul, mm, mv, outer, rmatmul
+from nonet.ops.memory import cache_budget, cache_bytes, empty_cache, set_cache_budget
 from nonet.ops.norm import layer_norm, rms_norm
 from nonet.ops.pad import pad
+from nonet.ops.precision import get_matmul_precision, set_matmul_precision
 from nonet.ops.random import (
     bernoulli,
     default_generator,
@@ -238,6 +240,8 @@ __all__ = [
     "bitwise_xor",
     "bmm",
     "broadcast_to",
+    "cache_budget",
+    "cache_bytes",
     "cat",
     "ceil",
     "celu",
@@ -265,6 +269,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "empty",
+    "empty_cache",
     "empty_like",
     "eq",
     "erf",
@@ -282,6 +287,7 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
+    "get_matmul_precision",
     "get_rng_state",
     "glu",
     "gt",
@@ -367,6 +373,8 @@ __all__ = [
     "scatter_add",
     "select",
     "selu",
+    "set_cache_budget",
+    "set_matmul_precision",
     "set_rng_state",
     "sigmoid",
     "sign",

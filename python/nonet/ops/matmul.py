@@ -30,7 +30,8 @@ ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "sigmoid": 3, "gelu": 4, "gelu_tan
 def matmul(input: TensorLike, other: TensorLike, *, precision: str | None = None) -> Tensor:
     """Matrix product over the last two axes; the axes before them broadcast.
 
-    precision: for this call, see `set_matmul_precision`. A vector stands for a row on the left and for a column on the right, and its axis is dropped: [n] @ [n] is a number.
+    A vector stands for a row on the left and for a column on the right, and its axis is dropped: [n] @ [n] is a number.
+    precision: for this call, see `set_matmul_precision`.
     Errors: ValueError for shapes, TypeError unless both are of one floating dtype.
     """
     return _product(as_tensor(input), as_tensor(other), False, False, "matmul", precision)
@@ -106,7 +107,9 @@ def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
 
 def _outer_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, Array | None]:
     x, y, code = saved
-    dx, dvec = _core.matmul_backward(dy, x, y, False, False, code, needs[0] is not False, needs[1] is not False)
+    dx, dvec = _core.matmul_backward(
+        dy, x, y, False, False, code, needs[0] is not False, needs[1] is not False
+    )
     return (
         None if dx is None else dx.reshape((x.shape[0],)),
         None if dvec is None else dvec.reshape((y.shape[1],)),

@@ -27,7 +27,7 @@ def code_of(precision: str) -> int:
 class set_matmul_precision(contextlib.AbstractContextManager[None]):
     """Sets the precision of matrix products in this process: at once, and back at the end of a with block.
 
-    highest (default): float32 results, normwise no less accurate than fused multiply-adds; high: at least TF32's 10 bits of
+    highest (default): float32 results, normwise as accurate as fused multiply-adds; high: more than TF32's 10 bits of
     mantissa; medium: operands rounded to bfloat16, sums in float32; ieee: fused multiply-adds and nothing else. They
     differ where the processor has AMX (Henry, Tang & Heinecke 2019); elsewhere all are ieee. Backward passes use the
     precision of their forward pass. Ops on products take `precision=` for one call, which is also what to use
