@@ -222,14 +222,14 @@ def test_writing_a_part():
 def test_in_place_operators_move_parameters():
     w = nonet.Parameter([1.0, 2.0])
     same = w
-    with pytest.raises(RuntimeError, match=r"sub: a parameter can be overwritten only inside no_grad\(\)"):
+    with pytest.raises(RuntimeError, match=r"sub_: a write in place is not recorded"):
         w -= 0.5
     with nonet.no_grad():
         w -= 0.5 * nonet.tensor([1.0, 2.0])
         w += 1
         w *= 4
         w /= np.float32([2, 1])
-        with pytest.raises(ValueError, match=r"copy_: source must have shape \[2\], got \[2, 2\]"):
+        with pytest.raises(ValueError, match=r"add_: the result must have shape \[2\], got \[2, 2\]"):
             w += np.zeros((2, 2))
     assert w is same
     assert w.requires_grad
@@ -237,3 +237,53 @@ def test_in_place_operators_move_parameters():
     x = y = nonet.tensor([1.0])
     x += 1
     assert (x.item(), y.item()) == (2, 1)
+
+
+def test_in_place_methods_move_leaves():
+    w = nonet.Parameter([1.0, 2.0, 3.0])
+    version = w.array.version
+    with nonet.no_grad():
+        assert w.add_(1) is w
+        w.add_(np.float32([1, 2, 3]), alpha=2).sub_(nonet.tensor(1.0), alpha=3).mul_(w).div_(2)
+        np.testing.assert_array_equal(w, [0.5, 8, 24.5])
+        w.clamp_(max=9).clamp_(1)
+    np.testing.assert_array_equal(w, [1, 8, 9])
+    assert w.array.version > version
+    assert w.requires_grad
+    x = nonet.tensor([3, -7])
+    assert x.div_(2, rounding_mode="floor").clamp_(min=0) is x
+    assert (x.tolist(), x.dtype) == ([1, 0], "int64")
+    half = nonet.tensor([1.0], dtype="bfloat16")
+    assert half.add_(nonet.tensor([0.5])).dtype == "bfloat16"
+    assert half.tolist() == [1.5]
+
+
+def test_in_place_methods_refuse():
+    w = nonet.Parameter([1.0, 2.0])
+    x = nonet.tensor([1, 2])
+    for call, error, text in (
+        (lambda: w.add_(1), RuntimeError, "add_: a write in place is not recorded"),
+        (lambda: nonet.tensor([1.0, 2.0]).mul_(w), RuntimeError, "mul_: a write in place is not recorded"),
+        (lambda: (w * 2).clamp_(min=0), RuntimeError, "clamp_: only a leaf can be written in place"),
+        (lambda: x.sub_([[1, 2]]), ValueError, r"sub_: the result must have shape \[2\], got \[1, 2\]"),
+        (lambda: x.div_(2), TypeError, "div_: the result must fit int64, got float32"),
+        (lambda: (x > 1).add_(1), TypeError, "add_: the result must fit bool, got int64"),
+        (lambda: x.clamp_(), ValueError, "clamp: at least one of min and max"),
+    ):
+        with pytest.raises(error, match=text):
+            call()
+    assert (w.tolist(), x.tolist()) == ([1, 2], [1, 2])
+
+
+def test_data_is_the_memory_without_history():
+    w = nonet.Parameter([1.0, 2.0])
+    assert not w.data.requires_grad
+    assert w.data.is_leaf
+    assert double(w).data.tolist() == double(w).detach().tolist()
+    version = w.array.version
+    w.data.add_(1)
+    assert w.tolist() == [2, 3]
+    assert w.array.version > version
+    assert not w.data.numpy().flags.writeable
+    with pytest.raises(AttributeError, match="data: cannot be set; copy_ overwrites the values"):
+        w.data = nonet.tensor([0.0, 0.0])

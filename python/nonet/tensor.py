@@ -193,6 +193,15 @@ class Tensor(_core.BufferBase):
         """The same memory without its history."""
         return Tensor(self.array)
 
+    @property
+    def data(self) -> Tensor:
+        """The same as detach(). Errors: AttributeError if it is set."""
+        return Tensor(self.array)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise AttributeError("data: cannot be set; copy_ overwrites the values")
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         if self._node is not None:
             raise RuntimeError("requires_grad_: only a leaf can be changed")

@@ -55,6 +55,26 @@ def test_sequential_by_name():
     np.testing.assert_array_equal(net(np.ones(2)).numpy(), [40, 40])
 
 
+def test_sequential_repeated():
+    net = nn.Sequential(Scale(2), Scale(3))
+    for many in (net * 3, 3 * net):
+        assert factors(many) == [2, 3] * 3
+        assert many[4] is net[0]
+        assert list(many.state_dict())[-1] == "5.weight"
+        assert len(list(many.parameters())) == 2
+        np.testing.assert_array_equal(many(np.ones(2)).numpy(), [216, 216])
+    same = net
+    net *= 2
+    assert net is same
+    assert factors(net) == [2, 3, 2, 3]
+    net *= 1
+    np.testing.assert_array_equal(net(np.ones(2)).numpy(), [36, 36])
+    with pytest.raises(TypeError, match="Sequential: expected an int to repeat by, got float"):
+        net * 2.0
+    with pytest.raises(ValueError, match="Sequential: expected to be repeated at least once, got 0"):
+        net *= 0
+
+
 def test_the_plan_follows_every_change():
     net = nn.Sequential(Scale(2), Scale(3))
     want = 6.0

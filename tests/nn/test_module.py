@@ -78,6 +78,40 @@ def test_names_and_order():
     )
 
 
+def test_every_path_of_what_is_shared():
+    net = Net()
+    net.first.again = net.scale
+    assert [n for n, _ in net.named_modules(remove_duplicate=False)] == [
+        "",
+        "first",
+        "block",
+        "block.inner",
+        "block.tied",
+    ]
+    assert [n for n, _ in net.named_parameters("net", remove_duplicate=False)] == [
+        "net.scale",
+        "net.first.weight",
+        "net.first.again",
+        "net.block.inner.weight",
+        "net.block.tied.weight",
+    ]
+    assert [n for n, _ in net.block.named_buffers(remove_duplicate=False)] == [
+        "inner.count",
+        "inner.scratch",
+        "tied.count",
+        "tied.scratch",
+    ]
+    assert "first.again" not in dict(net.named_parameters())
+
+
+def test_state_dict_keep_vars():
+    net = Net()
+    kept = net.state_dict(keep_vars=True)
+    assert list(kept) == list(net.state_dict())
+    assert kept["first.weight"] is net.first.weight
+    assert not net.state_dict()["first.weight"].requires_grad
+
+
 def test_load_state_dict_writes_all_or_nothing():
     net, other = Net(), Net()
     with other.first.weight.mutable() as a:

@@ -19,6 +19,37 @@ def distance(a, b, p=2.0, eps=1e-6, keepdim=False):
     return np.linalg.norm(a - b + eps, p, axis=-1, keepdims=keepdim)
 
 
+def unit(x, p=2.0, dim=1, eps=1e-12):
+    a = np.abs(x)
+    length = a.max(dim, keepdims=True) if p == np.inf else (a**p).sum(dim, keepdims=True) ** (1 / p)
+    return x / np.maximum(length, eps)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((3, 4), 1), ((2, 5, 3), 0), ((2, 5, 3), (0, -1)), ((7,), -1), ((0, 3), 1)]
+)
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, np.inf])
+def test_normalize(shape, dim, p):
+    x = np.random.default_rng(0).standard_normal(shape)
+    check_op(
+        F.normalize, unit, [x], attrs={"p": p, "dim": dim}, rtol=16 * EPS, dtypes=("float32", "bfloat16")
+    )
+
+
+def test_normalize_short_and_long_vectors():
+    check_op(F.normalize, unit, [np.full((2, 3), 0.1)], attrs={"eps": 0.5})
+    np.testing.assert_allclose(F.normalize(np.full((1, 4), 1e30, np.float32)), [[0.5] * 4], rtol=4 * EPS)
+    zero = nonet.tensor(np.zeros((1, 3)), requires_grad=True)
+    y = F.normalize(zero)
+    assert y.tolist() == [[0, 0, 0]]
+    y.backward(np.ones((1, 3)))
+    assert np.isfinite(zero.grad.numpy()).all()
+    with pytest.raises(TypeError, match="int64"):
+        F.normalize(np.ones((2, 3), np.int64))
+    with pytest.raises(IndexError, match="axis"):
+        F.normalize(np.ones(3))
+
+
 @pytest.mark.parametrize(
     ("a", "b", "dim"), [((3, 4), (3, 4), 1), ((2, 5, 3), (5, 1), 1), ((7,), (7,), 0), ((2, 0), (2, 0), 0)]
 )

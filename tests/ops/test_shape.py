@@ -215,3 +215,24 @@ BAD = [
 def test_bad_input(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_t():
+    check_op(nonet.t, np.transpose, [np.arange(6.0).reshape(2, 3)])
+    for shape in ((), (3,)):
+        x = nonet.tensor(np.ones(shape))
+        assert x.t() is x
+    assert nonet.tensor(np.ones((0, 2))).t().shape == (2, 0)
+    with pytest.raises(ValueError, match=r"t: input must have at most 2 axes, got shape \[1, 2, 3\]"):
+        nonet.tensor(np.ones((1, 2, 3))).t()
+
+
+def test_view_as():
+    x = nonet.tensor(np.arange(6.0), requires_grad=True)
+    y = x.view_as(np.zeros((2, 3)))
+    assert y.shape == (2, 3)
+    assert y.array.shares_memory(x.array)
+    y.backward(np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(x.grad, np.arange(6))
+    with pytest.raises(ValueError, match="view_as: "):
+        x.view_as(nonet.tensor(1.0))

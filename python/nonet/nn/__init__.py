@@ -33,6 +33,7 @@ from nonet.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from nonet.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from nonet.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from nonet.nn.conv import Conv1d, Conv2d
 from nonet.nn.distance import CosineSimilarity, PairwiseDistance
@@ -97,6 +98,7 @@ from nonet.tensor import Buffer, Parameter
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AlphaDropout",

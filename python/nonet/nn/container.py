@@ -166,6 +166,23 @@ class Sequential(_Numbered):
     def __add__(self, modules: Iterable[Module]) -> Sequential:
         return Sequential(*self, *modules)
 
+    def __mul__(self, times: int) -> Sequential:
+        """The same modules `times` times in a row, not copies. Errors: TypeError, ValueError unless times >= 1."""
+        return Sequential(*self._members() * _repeats(times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Sequential:
+        return self.extend(self._members() * (_repeats(times) - 1))
+
+
+def _repeats(times: Any) -> int:
+    if not isinstance(times, int):
+        raise TypeError(f"Sequential: expected an int to repeat by, got {type(times).__name__}")
+    if times < 1:
+        raise ValueError(f"Sequential: expected to be repeated at least once, got {times}")
+    return times
+
 
 class ModuleList(_Numbered):
     """Modules by number; it has no forward of its own. Errors: TypeError for a member that is no Module."""

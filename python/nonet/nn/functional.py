@@ -28,7 +28,7 @@ from nonet.ops.activation import (
     threshold,
 )
 from nonet.ops.conv import conv1d, conv2d
-from nonet.ops.distance import cosine_similarity, pairwise_distance
+from nonet.ops.distance import cosine_similarity, normalize, pairwise_distance
 from nonet.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from nonet.ops.embedding import embedding, embedding_bag
 from nonet.ops.index import one_hot
@@ -125,6 +125,7 @@ __all__ = [
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "pad",
     "pairwise_distance",

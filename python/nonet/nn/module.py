@@ -81,45 +81,49 @@ class Module:
         for _, child in self.named_children():
             yield child
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(path, module) of this module and all below, each module once."""
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """(path, module) of this module and all below, each module once, or else under every path it has."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
             path, module = stack.pop()
-            if id(module) in seen:
+            if remove_duplicate and id(module) in seen:
                 continue
             seen.add(id(module))
             yield path, module
-            below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+            below = [(f"{path}.{name}" if path else name, child) for name, child in module._child_items()]
             stack.extend(reversed(below))
 
     def modules(self) -> Iterator[Module]:
         for _, module in self.named_modules():
             yield module
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """(path, parameter), each parameter once."""
-        yield from self._named(Parameter, prefix, recurse)
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter), each parameter once, or else under every path it has."""
+        yield from self._named(Parameter, prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Buffer]]:
-        yield from self._named(Buffer, prefix, recurse)
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Buffer]]:
+        yield from self._named(Buffer, prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
         for _, buffer in self.named_buffers(recurse=recurse):
             yield buffer
 
     def _named(
-        self, kind: Any, prefix: str, recurse: bool, duplicates: bool = False
+        self, kind: Any, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
             for name, value in vars(module).items():
-                if isinstance(value, kind) and (duplicates or id(value) not in seen):
+                if isinstance(value, kind) and not (remove_duplicate and id(value) in seen):
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
@@ -218,11 +222,11 @@ class Module:
         return self.to("bfloat16")
 
     # ---- state
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Path -> tensor (shared memory, detached) of every parameter and persistent buffer."""
+    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+        """Path -> tensor of every parameter and persistent buffer: the same memory, detached unless keep_vars."""
         out: dict[str, Tensor] = {}
         for path, value in self._state_items(prefix):
-            out[path] = value.detach()
+            out[path] = value if keep_vars else value.detach()
         return out
 
     def _state_items(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

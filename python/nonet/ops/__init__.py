@@ -167,6 +167,7 @@ from nonet.ops.shape import (
     select,
     squeeze,
     swapaxes,
+    t,
     tile,
     transpose,
     tril,
@@ -174,6 +175,7 @@ from nonet.ops.shape import (
     unflatten,
     unsqueeze,
     view,
+    view_as,
 )
 from nonet.ops.softmax import log_softmax, softmax
 from nonet.ops.sort import argsort, sort, topk
@@ -397,6 +399,7 @@ __all__ = [
     "subtract",
     "sum",
     "swapaxes",
+    "t",
     "take_along_dim",
     "tanh",
     "tanhshrink",
@@ -538,6 +541,7 @@ METHODS = (
     "subtract",
     "sum",
     "swapaxes",
+    "t",
     "take_along_dim",
     "tanh",
     "tile",
@@ -588,21 +592,27 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__xor__": bitwise_xor,
     "__rxor__": bitwise_xor,
     "__invert__": bitwise_not,
+    "add_": in_place(add),
     "bfloat16": to_bfloat16,
     "bool": to_bool,
+    "clamp_": in_place(clamp),
     "cpu": cpu,
+    "div_": in_place(div),
     "float": to_float32,
     "int": to_int32,
     "long": to_int64,
+    "mul_": in_place(mul),
+    "sub_": in_place(sub),
     "to": to,
+    "view_as": view_as,
 }
 
 # Operators of Parameter, which stays the same object; other tensors are replaced: x += y is x = x + y.
 IN_PLACE: dict[str, Callable[..., Any]] = {
-    "__iadd__": in_place(add),
-    "__imul__": in_place(mul),
-    "__isub__": in_place(sub),
-    "__itruediv__": in_place(div),
+    "__iadd__": OPERATORS["add_"],
+    "__imul__": OPERATORS["mul_"],
+    "__isub__": OPERATORS["sub_"],
+    "__itruediv__": OPERATORS["div_"],
 }
 
 # Attributes of Tensor that are neither.

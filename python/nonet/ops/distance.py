@@ -1,17 +1,23 @@
-"""Similarity and distance of vectors along an axis."""
+"""Length, similarity and distance of vectors along an axis."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from nonet.ops.elementwise import add, div, mul, sub
+from nonet.ops.reduce import Axes, vector_norm
 from nonet.ops.reduce import sum as sum_along
-from nonet.ops.reduce import vector_norm
 from nonet.ops.shape import expand
 from nonet.ops.unary import clamp
 from nonet.tensor import Tensor, TensorLike, as_tensor
 
-__all__ = ["cosine_similarity", "pairwise_distance"]
+__all__ = ["cosine_similarity", "normalize", "pairwise_distance"]
+
+
+def normalize(input: TensorLike, p: float = 2.0, dim: Axes = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(|x|_p, eps) along `dim`; 0 for a zero vector. Errors: TypeError for integers, IndexError for the axis."""
+    x = as_tensor(input)
+    return div(x, clamp(vector_norm(x, p, dim, True), min=eps))
 
 
 def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -28,9 +34,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
             ) from None
         a, b = expand(a, shape), expand(b, shape)
     # Each is brought to unit length first, so that no product of lengths overflows.
-    unit_a = div(a, clamp(vector_norm(a, 2, dim, True), min=eps))
-    unit_b = div(b, clamp(vector_norm(b, 2, dim, True), min=eps))
-    return sum_along(mul(unit_a, unit_b), dim)
+    return sum_along(mul(normalize(a, 2, dim, eps), normalize(b, 2, dim, eps)), dim)
 
 
 def pairwise_distance(

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from nonet import _core
 from nonet._core import Array
-from nonet.tensor import Need, Parameter, Tensor, TensorLike, as_tensor, record, wants_grad
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = [
     "add",
@@ -295,17 +295,38 @@ def lerp(input: TensorLike, end: TensorLike, weight: TensorLike) -> Tensor:
     return add(input, mul(sub(end, input), weight))
 
 
-def in_place(op: Callable[[Any, Any], Tensor]) -> Callable[[Parameter, Any], Parameter]:
-    """The operator that overwrites a parameter, as in `w -= lr * w.grad`. Errors: RuntimeError while it is recorded."""
+# A result of a later kind would lose its values in a tensor of an earlier one.
+_kinds = {"bool": 0, "uint8": 1, "int32": 1, "int64": 1, "bfloat16": 2, "float32": 2}
 
-    def assign(parameter: Parameter, other: Any) -> Parameter:
-        out = op(parameter, other)
+
+def in_place(op: Callable[..., Tensor]) -> Callable[..., Any]:
+    """The method that overwrites a leaf with the op's result, as in `w.sub_(lr * w.grad)` or, for a parameter,
+    `w -= lr * w.grad`, and returns it. Errors: those of op; RuntimeError for a tensor computed on the tape, or while
+    the op is recorded; ValueError for a result of another shape, TypeError for one that the dtype cannot hold.
+    """
+    name = f"{op.__name__}_"
+
+    def assign(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        input._check_writable(name)
+        out = op(input, *args, **kwargs)
         if out.requires_grad:
-            raise RuntimeError(f"{op.__name__}: a parameter can be overwritten only inside no_grad()")
-        parameter.copy_(out)
-        return parameter
+            raise RuntimeError(
+                f"{name}: a write in place is not recorded, it is allowed only inside no_grad()"
+            )
+        if not _core.alike(out.array, input.array):
+            _check_result(name, out, input)
+        input.array.copy_from(out.array)
+        return input
 
+    assign.__name__ = assign.__qualname__ = name
     return assign
+
+
+def _check_result(name: str, out: Tensor, input: Tensor) -> None:
+    if out.shape != input.shape:
+        raise ValueError(f"{name}: the result must have shape {list(input.shape)}, got {list(out.shape)}")
+    if _kinds[out.dtype] > _kinds[input.dtype]:
+        raise TypeError(f"{name}: the result must fit {input.dtype}, got {out.dtype}")
 
 
 # torch's other names

@@ -31,6 +31,7 @@ __all__ = [
     "select",
     "squeeze",
     "swapaxes",
+    "t",
     "tile",
     "transpose",
     "tril",
@@ -78,6 +79,11 @@ def reshape(input: TensorLike, *shape: Any) -> Tensor:
 def view(input: TensorLike, *shape: Any) -> Tensor:
     """The same as reshape."""
     return _reshaped(as_tensor(input), _sizes(shape), "view")
+
+
+def view_as(input: TensorLike, other: TensorLike) -> Tensor:
+    """Under the shape of another tensor. Errors: as reshape."""
+    return _reshaped(as_tensor(input), as_tensor(other).shape, "view_as")
 
 
 def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -207,6 +213,14 @@ def reversed_axes(input: TensorLike) -> Tensor:
     """The matrix transposed: attribute T."""
     x = as_tensor(input)
     return _permuted(x, tuple(range(x.array.rank))[::-1])
+
+
+def t(input: TensorLike) -> Tensor:
+    """The matrix transposed; itself with fewer than 2 axes. Errors: ValueError for more than 2."""
+    x = as_tensor(input)
+    if x.array.rank > 2:
+        raise ValueError(f"t: input must have at most 2 axes, got shape {list(x.shape)}")
+    return reversed_axes(x) if x.array.rank == 2 else x
 
 
 def matrix_transposed(input: TensorLike) -> Tensor:
