@@ -34,6 +34,8 @@ __all__: list[str] = [
     "bitwise_not",
     "bitwise_or",
     "bitwise_xor",
+    "cache_budget",
+    "cache_bytes",
     "cat",
     "ceil",
     "check_device",
@@ -55,6 +57,7 @@ __all__: list[str] = [
     "diagonal_backward",
     "div",
     "div_divisor_backward",
+    "drop_packed_weights",
     "dropout_backward",
     "dropout_forward",
     "elu",
@@ -193,6 +196,7 @@ __all__: list[str] = [
     "rsqrt_backward",
     "scale_to_norm",
     "scatter",
+    "set_cache_budget",
     "set_isa",
     "set_num_threads",
     "sigmoid",
@@ -245,8 +249,8 @@ class Array:
         """
         Uninitialised.
         """
-    def bump_version(self) -> None: ...
     def clone(self) -> Array: ...
+    def close_writer(self) -> None: ...
     def copy_from(self, source: Array | None) -> None: ...
     def dlpack(self, versioned: bool) -> typing_extensions.CapsuleType: ...
     def fill(self, value: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
@@ -255,11 +259,11 @@ class Array:
         Makes exports of this memory read-only.
         """
     def item(self) -> typing.Any: ...
-    def mutable_numpy(self) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]:
-        """
-        A writable export of guarded memory; the caller bumps the version.
-        """
     def numpy(self) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def open_writer(self) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]:
+        """
+        A writable export of guarded memory, from which nothing is cached until close_writer().
+        """
     def reshape(self, shape: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
     def shares_memory(self, arg0: Array | None) -> bool: ...
     def to(self, dtype: str) -> Array: ...
@@ -481,6 +485,8 @@ def bitwise_and(x: Array | float | None, z: Array | float | None) -> Array: ...
 def bitwise_not(x: Array | None) -> Array: ...
 def bitwise_or(x: Array | float | None, z: Array | float | None) -> Array: ...
 def bitwise_xor(x: Array | float | None, z: Array | float | None) -> Array: ...
+def cache_budget() -> int: ...
+def cache_bytes() -> int: ...
 def cat(xs: collections.abc.Sequence[Array], axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
 def ceil(x: Array | None) -> Array: ...
 def check_device(device: str) -> None: ...
@@ -509,6 +515,7 @@ def conv_backward(
     dilation: collections.abc.Sequence[typing.SupportsInt],
     groups: typing.SupportsInt | typing.SupportsIndex,
     activation: typing.SupportsInt | typing.SupportsIndex,
+    mixed: bool,
     op: str,
     needs: list,
 ) -> tuple: ...
@@ -521,6 +528,7 @@ def conv_forward(
     dilation: collections.abc.Sequence[typing.SupportsInt],
     groups: typing.SupportsInt | typing.SupportsIndex,
     activation: typing.SupportsInt | typing.SupportsIndex,
+    mixed: bool,
     op: str,
 ) -> Array: ...
 def cos(x: Array | None) -> Array: ...
@@ -561,6 +569,7 @@ def diagonal_backward(
 ) -> Array: ...
 def div(x: Array | float | None, z: Array | float | None) -> Array: ...
 def div_divisor_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def drop_packed_weights() -> None: ...
 def dropout_backward(
     dy: Array | None,
     seed: typing.SupportsInt | typing.SupportsIndex,
@@ -804,6 +813,7 @@ def linear_activation_forward(
     weight: Array | None,
     bias: Array | None,
     activation: typing.SupportsInt | typing.SupportsIndex,
+    precision: typing.SupportsInt | typing.SupportsIndex,
     keep: bool,
 ) -> tuple: ...
 def linear_backward(
@@ -812,6 +822,7 @@ def linear_backward(
     weight: Array | None,
     saved: Array | None,
     activation: typing.SupportsInt | typing.SupportsIndex,
+    precision: typing.SupportsInt | typing.SupportsIndex,
     needs: list,
 ) -> tuple: ...
 def linear_cross_entropy_backward(
@@ -852,7 +863,12 @@ def linear_cross_entropy_forward(
     the loss and, for mean and sum, the wanted gradients of x, weight, bias and target
     """
 
-def linear_forward(x: Array | None, weight: Array | None, bias: Array | None) -> Array: ...
+def linear_forward(
+    x: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    precision: typing.SupportsInt | typing.SupportsIndex,
+) -> Array: ...
 def log(x: Array | None) -> Array: ...
 def log1p(x: Array | None) -> Array: ...
 def log1p_backward(dy: Array | None, saved: Array | None) -> Array: ...
@@ -889,11 +905,17 @@ def matmul_backward(
     b: Array | None,
     transpose_a: bool,
     transpose_b: bool,
+    precision: typing.SupportsInt | typing.SupportsIndex,
     need_a: bool,
     need_b: bool,
 ) -> tuple: ...
 def matmul_forward(
-    a: Array | None, b: Array | None, transpose_a: bool, transpose_b: bool, op: str
+    a: Array | None,
+    b: Array | None,
+    transpose_a: bool,
+    transpose_b: bool,
+    precision: typing.SupportsInt | typing.SupportsIndex,
+    op: str,
 ) -> Array: ...
 def max_pool_backward(
     dy: Array | None,
@@ -1139,6 +1161,7 @@ def scatter(
     source: Array | None,
     add: bool,
 ) -> Array: ...
+def set_cache_budget(bytes: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def set_isa(name: str) -> None: ...
 def set_num_threads(count: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def sigmoid(x: Array | None) -> Array: ...

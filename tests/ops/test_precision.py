@@ -15,11 +15,15 @@ from nonet.ops.matmul import matmul_flags
 
 rng = np.random.default_rng(0)
 PRECISIONS = ["highest", "high", "medium", "ieee"]
-HAS_TILES = "amx" in available_isas()
-needs_tiles = pytest.mark.skipif(
-    not HAS_TILES, reason="no AMX here (build with NONET_EMULATE_AVX512 to emulate it)"
-)
 FLAGS = list(itertools.product([False, True], repeat=2))
+
+
+@pytest.fixture
+def tiles():
+    if "amx" not in available_isas():
+        pytest.skip("this processor has no AMX (.ci/emulate-avx512 runs these tests on emulated tiles)")
+    with use_isa("amx"):
+        yield
 
 
 def product(a, b, precision, transpose=(False, False)):
@@ -87,23 +91,20 @@ def test_highest_is_no_less_accurate_than_fma(isa, name):
             assert error["highest"] <= (1.3 if name == "log-uniform" else 1) * error["ieee"], (k, error)
 
 
-@needs_tiles
-def test_highest_over_a_long_sum():
+def test_highest_over_a_long_sum(tiles):
     a, b = family("normal", 32, 32, 65536)
     error = {p: normwise(product(a, b, p), a, b) for p in ("highest", "ieee")}
     assert error["highest"] <= error["ieee"]
 
 
-@needs_tiles
-def test_precisions_differ_and_are_ordered():
+def test_precisions_differ_and_are_ordered(tiles):
     a, b = family("normal", 64, 64, 256)
     error = [normwise(product(a, b, p), a, b) for p in ("highest", "high", "medium")]
     assert error[0] < error[1] / 4 < error[2] / 64
 
 
-@needs_tiles
 @pytest.mark.parametrize("transpose", FLAGS)
-def test_tiles_out_of_range_give_what_fma_gives(transpose):
+def test_tiles_out_of_range_give_what_fma_gives(tiles, transpose):
     """Infinities, NaN, overflow, underflow and denormals, each in one tile: that tile is bit for bit the FMA kernel's,
     and the others stay as they were."""
     m, n, k = 96, 96, 70
@@ -195,6 +196,67 @@ def test_setting():
     assert nonet.get_matmul_precision() == "highest"
     with pytest.raises(ValueError, match="precision: expected one of"):
         nonet.matmul(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32), precision="fast")
+
+
+# ------------------------------------------------------------------------------------------------ autocast
+
+
+@each_isa
+def test_autocast_stores_bfloat16_and_keeps_float32_parameters(isa):
+    """Values and gradients of a small network within the rounding of its stored activations."""
+    nonet.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 40),
+        nn.LayerNorm(40),
+    )
+    x = rng.standard_normal((32, 1, 8, 8)).astype(np.float32)
+    label = rng.integers(0, 40, 32)
+    gradients = []
+    with use_isa(isa):
+        for enabled in (False, True):
+            model.zero_grad()
+            with nonet.autocast(enabled=enabled):
+                y = model(x)
+                assert y.dtype == ("bfloat16" if enabled else "float32")
+                assert nonet.softmax(y).dtype == "float32"
+                loss = nn.functional.cross_entropy(y, label)
+            assert loss.dtype == "float32"
+            loss.backward()
+            gradients.append([p.grad.numpy().copy() for p in model.parameters()])
+            assert all(p.grad.dtype == "float32" for p in model.parameters())
+    assert not nonet.is_autocast_enabled()
+    for want, got in zip(*gradients, strict=True):
+        assert np.linalg.norm(got - want) <= 0.05 * np.linalg.norm(want) + 1e-4
+
+
+def test_autocast_mixes_dtypes_and_ends():
+    a = nonet.tensor(rng.standard_normal((4, 5)).astype(np.float32), requires_grad=True)
+    b = nonet.tensor(rng.standard_normal((5, 3)).astype(np.float32), dtype="bfloat16", requires_grad=True)
+
+    @nonet.autocast("bfloat16")
+    def product():
+        with nonet.autocast(enabled=False), pytest.raises(TypeError, match="must have one dtype"):
+            nonet.matmul(a, b)
+        return nonet.matmul(a, b)
+
+    y = product()
+    assert y.dtype == "bfloat16"
+    assert not nonet.is_autocast_enabled()
+    nonet.nn.functional.mse_loss(y.to("float32"), np.zeros((4, 3), np.float32)).backward()
+    assert (a.grad.dtype, b.grad.dtype) == ("float32", "bfloat16")
+    with nonet.autocast():
+        loss = nn.functional.mse_loss(nonet.matmul(a, b), np.zeros((4, 3), np.float32))
+    assert loss.dtype == "float32"
+    with pytest.raises(TypeError, match="autocast: dtype must be bfloat16, got 'float16'"):
+        nonet.autocast("float16")
+    with nonet.set_matmul_precision("medium"), nonet.autocast():
+        assert nonet.get_matmul_precision() == "medium"
+        assert nonet.is_autocast_enabled()
+    assert nonet.get_matmul_precision() == "highest"
 
 
 # ------------------------------------------------------------------------------------------------ packed weights

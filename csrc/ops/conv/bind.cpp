@@ -8,7 +8,7 @@ namespace {
 
 // stride, dilation: (height, width); padding: (top, bottom, left, right).
 ConvOptions options_of(const Shape& stride, const Shape& padding, const Shape& dilation, int64_t groups,
-                       int64_t activation, const char* op) {
+                       int64_t activation, bool mixed, const char* op) {
   check(stride.rank() == 2 && padding.rank() == 4 && dilation.rank() == 2, op, ": expected 2, 4 and 2 sizes");
   ConvOptions out;
   std::copy_n(stride.begin(), 2, out.stride);
@@ -16,12 +16,13 @@ ConvOptions options_of(const Shape& stride, const Shape& padding, const Shape& d
   std::copy_n(dilation.begin(), 2, out.dilation);
   out.groups = groups;
   out.activation = static_cast<FusedActivation>(activation);
+  out.mixed = mixed;
   out.op = op;
   return out;
 }
 
 py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, const Array* y, const Shape& stride,
-                         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation,
+                         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation, bool mixed,
                          const char* op, const py::list& needs) {
   Array dx;
   Array dweight;
@@ -32,7 +33,8 @@ py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, c
   const LayerGradients out{wanted(need_x, dx), wanted(need_weight, dweight), wanted(need_bias, dbias)};
   {
     const py::gil_scoped_release release;
-    conv_backward(dy, x, weight, or_undefined(y), options_of(stride, padding, dilation, groups, activation, op), out);
+    conv_backward(dy, x, weight, or_undefined(y), options_of(stride, padding, dilation, groups, activation, mixed, op),
+                  out);
   }
   return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias));
 }
@@ -43,15 +45,15 @@ void bind_conv(py::module_& m) {
   m.def(
       "conv_forward",
       [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,
-         const Shape& dilation, int64_t groups, int64_t activation, const char* op) {
+         const Shape& dilation, int64_t groups, int64_t activation, bool mixed, const char* op) {
         return conv_forward(x, weight, or_undefined(bias),
-                            options_of(stride, padding, dilation, groups, activation, op));
+                            options_of(stride, padding, dilation, groups, activation, mixed, op));
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),
-      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("op"), no_gil());
+      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("mixed"), py::arg("op"), no_gil());
   m.def("conv_backward", &conv_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"),
-        py::arg("op"), py::arg("needs"));
+        py::arg("mixed"), py::arg("op"), py::arg("needs"));
 }
 
 }  // namespace nonet

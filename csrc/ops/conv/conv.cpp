@@ -50,13 +50,13 @@ void check_options(const ConvOptions& o) {
   check(o.activation <= FusedActivation::sigmoid, o.op, ": activation must be none, relu, tanh or sigmoid");
 }
 
-void check_dtypes(const Array& x, const Array& weight, const Array& bias, const char* op) {
-  check_floating(x, op, "input");
-  check<TypeError>(weight.dtype() == x.dtype(), op, ": weight must be ", x.dtype(), " like input, got ",
-                   weight.dtype());
-  check<TypeError>(!bias.defined() || bias.dtype() == x.dtype(), op, ": bias must be ", x.dtype(), " like input, got ",
-                   bias.defined() ? bias.dtype() : x.dtype());
-  check_same_device(x, weight, op);
+void check_dtypes(const Array& x, const Array& weight, const Array& bias, const ConvOptions& o) {
+  check_floating(x, o.op, "input");
+  check<TypeError>(weight.dtype() == x.dtype() || (o.mixed && is_floating(weight.dtype())), o.op, ": weight must be ",
+                   x.dtype(), " like input, got ", weight.dtype());
+  check<TypeError>(!bias.defined() || bias.dtype() == weight.dtype(), o.op, ": bias must be ", weight.dtype(),
+                   " like weight, got ", bias.defined() ? bias.dtype() : weight.dtype());
+  check_same_device(x, weight, o.op);
 }
 
 // Checks everything; x may lack the batch axis.
@@ -64,7 +64,7 @@ ConvSizes sizes_of(const Array& x, const Array& weight, const Array& bias, const
   check_options(o);
   const int rank = weight.rank() - 2;  // of the image
   const bool line = rank == 1;
-  check_dtypes(x, weight, bias, o.op);
+  check_dtypes(x, weight, bias, o);
   check(x.rank() == rank + 1 || x.rank() == rank + 2, o.op, ": input must have shape ",
         line ? "[N, C, L] or [C, L]" : "[N, C, H, W] or [C, H, W]", ", got ", x.shape());
   const int at = x.rank() - rank;  // the first axis of the image
@@ -303,7 +303,7 @@ Array conv_forward(const Array& x, const Array& weight, const Array& bias, const
   const Array b = bias.defined() ? bias.to(DType::float32) : bias;
   const Array y({s.n, s.o, s.oh, s.ow}, DType::float32, Format::nhwc);
   if (y.numel() > 0) forward(images, kernels, b.defined() ? b.data<float>() : nullptr, s, options, y);
-  return like_input(y.to(x.dtype()), x, rank);
+  return like_input(y.to(options.mixed ? DType::bfloat16 : x.dtype()), x, rank);
 }
 
 void conv_backward(const Array& dy, const Array& x, const Array& weight, const Array& y, const ConvOptions& options,

@@ -92,6 +92,7 @@ struct ConvOptions {
   int64_t dilation[2] = {1, 1};
   int64_t groups = 1;
   FusedActivation activation = FusedActivation::none;  // none, relu, tanh or sigmoid
+  bool mixed = false;                                  // see Numerics
   const char* op = "conv2d";
 };
 

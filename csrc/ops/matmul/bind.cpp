@@ -12,18 +12,13 @@ FusedActivation activation_of(int64_t code) {
   return static_cast<FusedActivation>(code);
 }
 
-Precision precision_of(int64_t code) {
-  check(code >= 0 && code <= static_cast<int64_t>(Precision::medium), "matmul: unknown precision ", code);
-  return static_cast<Precision>(code);
-}
-
 py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
                            int64_t precision, bool need_a, bool need_b) {
   Array da;
   Array db;
   {
     const py::gil_scoped_release release;
-    matmul_backward(dy, a, b, transpose_a, transpose_b, precision_of(precision), need_a ? &da : nullptr,
+    matmul_backward(dy, a, b, transpose_a, transpose_b, numerics_from_code(precision).precision, need_a ? &da : nullptr,
                     need_b ? &db : nullptr);
   }
   return py::make_tuple(need_a ? py::cast(da) : py::none(), need_b ? py::cast(db) : py::none());
@@ -36,7 +31,7 @@ py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias,
   Array y;
   {
     const py::gil_scoped_release release;
-    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), precision_of(precision),
+    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), numerics_from_code(precision),
                        keep ? &before : nullptr);
   }
   return py::make_tuple(std::move(y), before.defined() ? py::cast(std::move(before)) : py::none());
@@ -53,7 +48,8 @@ py::tuple linear_gradients(const Array& dy, const Array& x, const Array& weight,
   const LayerGradients out{wanted(need_x, dx), wanted(need_weight, dweight), wanted(need_bias, dbias)};
   {
     const py::gil_scoped_release release;
-    linear_backward(dy, x, weight, or_undefined(saved), activation_of(activation), precision_of(precision), out);
+    linear_backward(dy, x, weight, or_undefined(saved), activation_of(activation),
+                    numerics_from_code(precision).precision, out);
   }
   return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias));
 }
@@ -64,7 +60,7 @@ void bind_matmul(py::module_& m) {
   m.def(
       "matmul_forward",
       [](const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision, const char* op) {
-        return matmul_forward(a, b, transpose_a, transpose_b, precision_of(precision), op);
+        return matmul_forward(a, b, transpose_a, transpose_b, numerics_from_code(precision), op);
       },
       py::arg("a"), py::arg("b"), py::arg("transpose_a"), py::arg("transpose_b"), py::arg("precision"), py::arg("op"),
       no_gil());
@@ -73,7 +69,8 @@ void bind_matmul(py::module_& m) {
   m.def(
       "linear_forward",
       [](const Array& x, const Array& weight, const Array* bias, int64_t precision) {
-        return linear_forward(x, weight, or_undefined(bias), FusedActivation::none, precision_of(precision), nullptr);
+        return linear_forward(x, weight, or_undefined(bias), FusedActivation::none, numerics_from_code(precision),
+                              nullptr);
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("precision"), no_gil());
   m.def("linear_activation_forward", &linear_outputs, py::arg("x"), py::arg("weight"), py::arg("bias").none(true),

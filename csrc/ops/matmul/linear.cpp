@@ -6,17 +6,20 @@ namespace nonet {
 
 namespace {
 
-void check_linear(const Array& x, const Array& weight, const Array& bias) {
+DType check_linear(const Array& x, const Array& weight, const Array& bias, const Numerics& numerics) {
   check_floating(x, "linear", "input");
-  check<TypeError>(weight.dtype() == x.dtype(), "linear: weight must be ", x.dtype(), " like input, got ",
-                   weight.dtype());
+  check<TypeError>(weight.dtype() == x.dtype() || (numerics.mixed && is_floating(weight.dtype())),
+                   "linear: weight must be ", x.dtype(), " like input, got ", weight.dtype());
   check(weight.rank() == 2, "linear: weight must have shape [out, in] or [in], got ", weight.shape());
   check(x.rank() > 0 && x.shape().back() == weight.dim(1), "linear: input must have shape [..., in] = [..., ",
         weight.dim(1), "], got ", x.shape());
   check_same_device(x, weight, "linear");
-  if (!bias.defined()) return;
-  check<TypeError>(bias.dtype() == x.dtype(), "linear: bias must be ", x.dtype(), " like input, got ", bias.dtype());
-  check_shape(bias, {weight.dim(0)}, "linear", "bias", "[out]");
+  if (bias.defined()) {
+    check<TypeError>(bias.dtype() == weight.dtype(), "linear: bias must be ", weight.dtype(), " like weight, got ",
+                     bias.dtype());
+    check_shape(bias, {weight.dim(0)}, "linear", "bias", "[out]");
+  }
+  return numerics.mixed ? DType::bfloat16 : x.dtype();
 }
 
 bool saves_before(FusedActivation activation) {
@@ -26,12 +29,12 @@ bool saves_before(FusedActivation activation) {
 }  // namespace
 
 Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation,
-                     Precision precision, Array* before) {
+                     const Numerics& numerics, Array* before) {
   if (weight.rank() == 1) {  // one output without an axis of its own
-    const Array y = linear_forward(x, weight.reshape({1, weight.dim(0)}), bias, activation, precision, before);
+    const Array y = linear_forward(x, weight.reshape({1, weight.dim(0)}), bias, activation, numerics, before);
     return y.reshape(y.shape().slice(0, y.rank() - 1));
   }
-  check_linear(x, weight, bias);
+  const DType dtype = check_linear(x, weight, bias, numerics);
   const int64_t in = weight.dim(1);
   const int64_t out = weight.dim(0);
   const Array a = x.to(DType::float32).plain();
@@ -54,10 +57,11 @@ Array linear_forward(const Array& x, const Array& weight, const Array& bias, Fus
     *before = Array(y.shape());
     g.before = before->data<float>();
   }
-  g.precision = precision;
-  g.a_is_bfloat16 = g.b_is_bfloat16 = x.dtype() == DType::bfloat16;
+  g.precision = numerics.precision;
+  g.a_is_bfloat16 = x.dtype() == DType::bfloat16;
+  g.b_is_bfloat16 = weight.dtype() == DType::bfloat16;
   run_gemm(g, &w);
-  return y.to(x.dtype());
+  return y.to(dtype);
 }
 
 void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
@@ -86,7 +90,6 @@ void linear_backward(const Array& dy, const Array& x, const Array& weight, const
                                          activation);
     dz = scaled;
   }
-  const bool bfloat16_inputs = x.dtype() == DType::bfloat16;
   const bool bfloat16_dz = dy.dtype() == DType::bfloat16 && activation == FusedActivation::none;
   if (out.dx != nullptr) {
     const Array w = weight.to(DType::float32);
@@ -103,7 +106,7 @@ void linear_backward(const Array& dy, const Array& x, const Array& weight, const
               .c = dx.data<float>(),
               .precision = precision,
               .a_is_bfloat16 = bfloat16_dz,
-              .b_is_bfloat16 = bfloat16_inputs});
+              .b_is_bfloat16 = weight.dtype() == DType::bfloat16});
     deliver_gradient(dx, x.dtype(), *out.dx, "linear");
   }
   if (out.dweight != nullptr) {
@@ -121,7 +124,7 @@ void linear_backward(const Array& dy, const Array& x, const Array& weight, const
               .c = dw.data<float>(),
               .precision = precision,
               .a_is_bfloat16 = bfloat16_dz,
-              .b_is_bfloat16 = bfloat16_inputs});
+              .b_is_bfloat16 = x.dtype() == DType::bfloat16});
     deliver_gradient(dw, weight.dtype(), *out.dweight, "linear");
   }
   if (out.dbias != nullptr) {

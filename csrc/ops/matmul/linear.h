@@ -25,7 +25,7 @@ NONET_KERNELS(LinearKernels, linear_kernels);
 // x: [..., in], weight: [out, in], bias: [out] or undefined; a weight [in] gives [...]. before: if not null, receives
 // Z. Errors: TypeError for dtypes, ValueError for shapes.
 Array linear_forward(const Array& x, const Array& weight, const Array& bias, FusedActivation activation,
-                     Precision precision, Array* before);
+                     const Numerics& numerics, Array* before);
 
 // Per gradient: null if not wanted; an Array that is defined is written into, else one is made.
 struct LayerGradients {

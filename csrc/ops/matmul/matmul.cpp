@@ -162,11 +162,26 @@ void run_gemm(Gemm g, const Array* weight) {
   kernels.gemm(g, workspace.data<float>());
 }
 
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, Precision precision,
-                     const char* op) {
+Numerics numerics_from_code(int64_t code) {
+  check(code >= 0 && (code & 7) <= static_cast<int64_t>(Precision::medium) && code < 16, "matmul: unknown precision ",
+        code);
+  return {static_cast<Precision>(code & 7), (code & 8) != 0};
+}
+
+DType product_dtype(const Array& a, const Array& b, const Numerics& numerics, const char* op) {
   check_floating(a, op, "input");
+  if (numerics.mixed) {
+    check_floating(b, op, "the second argument");
+    return DType::bfloat16;
+  }
   check<TypeError>(b.dtype() == a.dtype(), op, ": both arguments must have one dtype, got ", a.dtype(), " and ",
                    b.dtype());
+  return a.dtype();
+}
+
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const Numerics& numerics,
+                     const char* op) {
+  const DType dtype = product_dtype(a, b, numerics, op);
   check_same_device(a, b, op);
   check(a.rank() > 0 && b.rank() > 0, op, ": arguments must have at least one axis, got shapes ", a.shape(), " and ",
         b.shape());
@@ -179,8 +194,8 @@ Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool tran
   if (a.rank() > 1) shape.push_back(x.height());
   if (b.rank() > 1) shape.push_back(y.breadth());
   const Array c(shape);
-  product(x, y, c, batch, batch, precision);
-  return c.to(a.dtype());
+  product(x, y, c, batch, batch, numerics.precision);
+  return c.to(dtype);
 }
 
 void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,

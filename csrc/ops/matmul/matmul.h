@@ -22,6 +22,16 @@ enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
 // Without AMX all four are ieee.
 enum class Precision : int { ieee, highest, high, medium };
 
+// What Python says of an op on products. mixed: operands may be of different floating dtypes, results are bfloat16.
+struct Numerics {
+  Precision precision = Precision::highest;
+  bool mixed = false;
+};
+// From the code of python/nonet/ops/precision.py: the precision's number, plus 8 if mixed. Errors: ValueError.
+Numerics numerics_from_code(int64_t code);
+// The result's dtype. Errors: TypeError unless a and b are floating and, if not mixed, of one dtype; it names op.
+DType product_dtype(const Array& a, const Array& b, const Numerics& numerics, const char* op);
+
 // C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, then C = f(C + bias). C overlaps no operand.
 struct Gemm {
   int64_t m, n, k;
@@ -64,7 +74,7 @@ void run_gemm(Gemm g, const Array* weight = nullptr);
 
 // Axes before the last two broadcast; a vector stands for a row (a) or a column (b), and its axis is dropped.
 // Errors: TypeError unless both are floating and of one dtype, ValueError for shapes; they name op.
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, Precision precision,
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const Numerics& numerics,
                      const char* op);
 // da, db: null if not wanted.
 void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,7 @@ def _prepare(
         scheduler=schedule,
         schedule="step",
         keep="last",
+        context=lambda: numerics(options),
         out=folder,
         checkpoint_every=args.checkpoint_every,
         metadata=metadata,
@@ -202,22 +205,30 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / (total - rise))))
 
 
+@contextlib.contextmanager
+def numerics(options: Options) -> Iterator[None]:
+    """Around every forward pass: how products are computed, and what activations are stored as."""
+    with (
+        nonet.set_matmul_precision(options.precision),
+        nonet.autocast(options.autocast or "bfloat16", enabled=options.autocast is not None),
+    ):
+        yield
+
+
 # ---- options
 def _check_machine(args: argparse.Namespace) -> None:
     """Refuses what this version does not have, before anything is touched."""
     known = {
-        "precision": (("highest",), ("high", "medium", "ieee")),
-        "autocast": ((), ("bfloat16",)),
-        "device": (("cpu",), ("cuda",)),
+        "precision": ("highest", "high", "medium", "ieee"),
+        "autocast": ("bfloat16",),
+        "device": ("cpu", "cuda"),
     }
-    for name, (here, later) in known.items():
+    for name, names in known.items():
         value = getattr(args, name)
-        if value is None or value in here:
-            continue
-        if value.partition(":")[0] not in later:
-            raise UsageError(f"--{name} must be one of {', '.join((*here, *later))}, got {value!r}")
-        instead = f"; use --{name} {here[0]}" if here else "; leave it out"
-        raise UsageError(f"--{name} {value} is not in nonet {nonet.__version__}{instead}")
+        if name == "device" and (value or "").partition(":")[0] == "cuda":
+            raise UsageError(f"--device {value} is not in nonet {nonet.__version__}; use --device cpu")
+        if value is not None and value not in names:
+            raise UsageError(f"--{name} must be one of {', '.join(names)}, got {value!r}")
 
 
 def _saved(out: Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ from nonet.ops.matmul import addmm, baddbmm, bilinear, bmm, dot, linear, matmul,
 from nonet.ops.memory import cache_budget, cache_bytes, empty_cache, set_cache_budget
 from nonet.ops.norm import layer_norm, rms_norm
 from nonet.ops.pad import pad
-from nonet.ops.precision import get_matmul_precision, set_matmul_precision
+from nonet.ops.precision import autocast, get_matmul_precision, is_autocast_enabled, set_matmul_precision
 from nonet.ops.random import (
     bernoulli,
     default_generator,
@@ -233,6 +233,7 @@ __all__ = [
     "argmin",
     "argsort",
     "argwhere",
+    "autocast",
     "baddbmm",
     "bernoulli",
     "bilinear",
@@ -300,6 +301,7 @@ __all__ = [
     "index_add",
     "index_select",
     "initial_seed",
+    "is_autocast_enabled",
     "isfinite",
     "isinf",
     "isnan",
@@ -439,6 +441,7 @@ METHODS = (
     "argmin",
     "argsort",
     "argwhere",
+    "autocast",
     "baddbmm",
     "bitwise_and",
     "bitwise_not",
@@ -476,6 +479,7 @@ METHODS = (
     "hardshrink",
     "index_add",
     "index_select",
+    "is_autocast_enabled",
     "isfinite",
     "isinf",
     "isnan",

@@ -7,6 +7,7 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
+from nonet.ops.precision import widened
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = ["cross_entropy", "legacy_reduction", "multi_margin_loss", "multilabel_margin_loss", "nll_loss"]
@@ -42,8 +43,8 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    x = as_tensor(input)
-    t = as_tensor(target)
+    x = widened(input)
+    t = widened(target)
     w = None if weight is None else as_tensor(weight).array
     loss, dx, dt = _core.cross_entropy_forward(
         x.array, t.array, w, ignore_index, label_smoothing, reduction, wants_grad(x), wants_grad(t)
@@ -77,8 +78,8 @@ def nll_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    x = as_tensor(input)
-    t = as_tensor(target)
+    x = widened(input)
+    t = widened(target)
     w = None if weight is None else as_tensor(weight).array
     loss = _core.nll_loss_forward(x.array, t.array, w, ignore_index, reduction)
     return record(loss, (x,), _nll_rule, (x.array.shape, t.array, w, ignore_index, reduction))
@@ -105,7 +106,7 @@ def multi_margin_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    x = as_tensor(input)
+    x = widened(input)
     w = None if weight is None else as_tensor(weight).array
     loss, dx = _core.multi_margin_forward(
         x.array, as_tensor(target).array, p, margin, w, reduction, wants_grad(x)
@@ -126,7 +127,7 @@ def multilabel_margin_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    x = as_tensor(input)
+    x = widened(input)
     loss, dx = _core.multilabel_margin_forward(x.array, as_tensor(target).array, reduction, wants_grad(x))
     return record(loss, (x,), _margin_rule, (dx, x.array.dtype))
 

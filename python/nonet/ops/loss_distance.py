@@ -8,9 +8,10 @@ from nonet.ops.distance import pairwise_distance
 from nonet.ops.elementwise import add, div, minimum, mul, sub
 from nonet.ops.loss_class import legacy_reduction
 from nonet.ops.loss_pair import hinge_embedding_loss, margin_ranking_loss
+from nonet.ops.precision import widened
 from nonet.ops.reduce import sum as sum_along
 from nonet.ops.unary import sqrt
-from nonet.tensor import Tensor, TensorLike, as_tensor
+from nonet.tensor import Tensor, TensorLike
 
 __all__ = ["cosine_embedding_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss"]
 
@@ -30,7 +31,7 @@ def cosine_embedding_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    a, b, y = as_tensor(input1), as_tensor(input2), as_tensor(target)
+    a, b, y = widened(input1), widened(input2), widened(target)
     if a.ndim not in (1, 2) or a.shape != b.shape or y.shape != a.shape[:-1]:
         raise ValueError(
             "cosine_embedding_loss: inputs and target must have shapes [N, D], [N, D], [N] or [D], [D], [], "
@@ -95,7 +96,7 @@ def _triplet(
 ) -> Tensor:
     if margin <= 0:
         raise ValueError(f"{op}: margin must be positive, got {margin}")
-    a, p, n = as_tensor(anchor), as_tensor(positive), as_tensor(negative)
+    a, p, n = widened(anchor), widened(positive), widened(negative)
     if a.ndim != p.ndim or a.ndim != n.ndim:
         raise ValueError(
             f"{op}: anchor, positive and negative must have the same number of axes, "

@@ -7,6 +7,7 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
+from nonet.ops.precision import widened
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
@@ -87,7 +88,7 @@ def linear_cross_entropy(
     "sum" the gradients are computed in the forward pass, with "none" the logits are computed anew on the way back.
     Errors: TypeError for dtypes, ValueError for shapes and values, IndexError for a class out of range.
     """
-    x, w, t = as_tensor(input), as_tensor(linear_weight), as_tensor(target)
+    x, w, t = widened(input), widened(linear_weight), widened(target)
     b = None if linear_bias is None else as_tensor(linear_bias)
     outputs = w.shape[:-1]
     if ignore_index is not None and t.shape == (*x.shape[:-1], *outputs):

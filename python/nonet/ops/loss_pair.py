@@ -12,6 +12,7 @@ from typing import Any
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.loss_class import legacy_reduction
+from nonet.ops.precision import widened
 from nonet.ops.reduce import mean
 from nonet.ops.reduce import sum as total
 from nonet.ops.shape import broadcast_to, unsqueeze
@@ -46,8 +47,8 @@ def _pair(
     count: int = -1,
 ) -> Tensor:
     """One loss of pair.h; weight and positive_weight are its operands a and b, count what mean divides by."""
-    x = as_tensor(input)
-    y = as_tensor(target)
+    x = widened(input)
+    y = widened(target)
     a = None if weight is None else as_tensor(weight)
     b = None if positive_weight is None else as_tensor(positive_weight)
     shape = x.array.shape
@@ -302,7 +303,7 @@ def gaussian_nll_loss(
     var: a number, the input's shape, that shape without its last axis, or with one axis of size 1. Errors: ValueError
     for another shape or a negative var.
     """
-    x, y, v = as_tensor(input), as_tensor(target), as_tensor(var)
+    x, y, v = widened(input), widened(target), widened(var)
     if v.shape != x.shape and not isinstance(var, float):
         if v.shape == x.shape[:-1]:
             v = unsqueeze(v, -1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
+from nonet.ops.precision import narrowed, widened
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = ["layer_norm", "rms_norm"]
@@ -25,7 +26,7 @@ def layer_norm(
 
     weight, bias: of that shape, or None. Errors: ValueError for a shape, TypeError for integers.
     """
-    x = as_tensor(input)
+    x = widened(input)
     w = None if weight is None else as_tensor(weight)
     b = None if bias is None else as_tensor(bias)
     return _norm(x, tuple(normalized_shape), w, b, eps, True)
@@ -42,7 +43,7 @@ def rms_norm(
     weight: of that shape, or None; eps: by default the spacing of float32 at 1, 2^-23. Errors: ValueError for a
     shape, TypeError for integers.
     """
-    x = as_tensor(input)
+    x = widened(input)
     w = None if weight is None else as_tensor(weight)
     return _norm(x, tuple(normalized_shape), w, None, _eps if eps is None else eps, False)
 
@@ -54,9 +55,8 @@ def _norm(
     y, mean, rstd = _core.layer_norm_forward(
         x.array, shape, weight, None if b is None else b.array, eps, centred
     )
-    return record(
-        y, (x, w, b), _norm_rule, (x.array, shape, weight, mean, rstd, None if b is None else b.dtype)
-    )
+    saved = (x.array, shape, weight, mean, rstd, None if b is None else b.dtype)
+    return narrowed(record(y, (x, w, b), _norm_rule, saved))
 
 
 def _norm_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, ...]:

@@ -1,14 +1,19 @@
-"""What happens inside a matrix product of float32 numbers: the user's word on speed against digits."""
+"""What happens inside products of float32 numbers, and what their results are stored as: speed against digits."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
-__all__ = ["get_matmul_precision", "set_matmul_precision"]
+from nonet._core import Array
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+
+__all__ = ["autocast", "get_matmul_precision", "is_autocast_enabled", "set_matmul_precision"]
 
 # The order of Precision in csrc/ops/matmul/matmul.h.
 CODES = {"ieee": 0, "highest": 1, "high": 2, "medium": 3}
 NAMES = tuple(CODES)
+_MIXED = 8  # added to the code under autocast
 
 
 class Current:
@@ -18,10 +23,10 @@ class Current:
 
 
 def code_of(precision: str) -> int:
-    """Errors: ValueError."""
+    """The code of a per-call argument. Errors: ValueError."""
     if precision not in CODES:
         raise ValueError(f"precision: expected one of {', '.join(NAMES)}, got {precision!r}")
-    return CODES[precision]
+    return CODES[precision] | (Current.code & _MIXED)
 
 
 class set_matmul_precision(contextlib.AbstractContextManager[None]):
@@ -35,17 +40,68 @@ class set_matmul_precision(contextlib.AbstractContextManager[None]):
     """
 
     def __init__(self, precision: str):
-        self._code = code_of(precision)
-        self._before = Current.code
-        Current.code = self._code
+        code_of(precision)
+        self.precision = precision
+        self._before = NAMES[Current.code & ~_MIXED]
+        Current.code = code_of(precision)
 
     def __enter__(self) -> None:
-        Current.code = self._code
+        Current.code = code_of(self.precision)
 
     def __exit__(self, *_: object) -> None:
-        Current.code = self._before
+        Current.code = code_of(self._before)
 
 
 def get_matmul_precision() -> str:
     """The setting in force: highest, high, medium or ieee."""
-    return NAMES[Current.code]
+    return NAMES[Current.code & ~_MIXED]
+
+
+class autocast(contextlib.ContextDecorator):
+    """Stores activations as bfloat16 in a with block or decorated call: half the memory traffic, float32 arithmetic.
+
+    Products (linear, matmul, convolution) take float32 and bfloat16 operands together and give bfloat16, which
+    element-wise ops, pooling and normalisations carry on; softmax and losses give float32, and statistics are float32
+    anyway. Parameters and their gradients stay float32. How products are computed is `set_matmul_precision`'s to say.
+    Process-wide. Errors: TypeError for another dtype.
+    """
+
+    def __init__(self, dtype: str = "bfloat16", enabled: bool = True):
+        if dtype != "bfloat16":
+            raise TypeError(f"autocast: dtype must be bfloat16, got {dtype!r}")
+        self.enabled = enabled
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        self._before.append(Current.code & _MIXED)
+        Current.code = (Current.code & ~_MIXED) | (_MIXED if self.enabled else 0)
+
+    def __exit__(self, *_: object) -> None:
+        Current.code = (Current.code & ~_MIXED) | self._before.pop()
+
+
+def is_autocast_enabled() -> bool:
+    return Current.code >= _MIXED
+
+
+def widened(x: TensorLike) -> Tensor:
+    """As a tensor; under autocast a bfloat16 one as float32: for ops that want the digits."""
+    t = as_tensor(x)
+    if Current.code >= _MIXED and t.array.dtype == "bfloat16":
+        return record(t.array.to("float32"), (t,), _widened_rule, None)
+    return t
+
+
+def _widened_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+    return (dy.to("bfloat16"),)
+
+
+def narrowed(t: Tensor) -> Tensor:
+    """Under autocast a float32 result as bfloat16."""
+    if Current.code >= _MIXED and t.array.dtype == "float32":
+        return record(t.array.to("bfloat16"), (t,), _narrowed_rule, None)
+    return t
+
+
+def _narrowed_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+    return (dy.to("float32"),)

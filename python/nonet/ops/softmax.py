@@ -6,8 +6,9 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
+from nonet.ops.precision import widened
 from nonet.ops.unary import cast
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import Need, Tensor, TensorLike, record
 
 __all__ = ["softmax", "log_softmax"]
 
@@ -17,7 +18,7 @@ def softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Te
 
     Errors: TypeError for integers, IndexError for the axis.
     """
-    x = as_tensor(input) if dtype is None else cast(input, dtype)
+    x = widened(input) if dtype is None else cast(input, dtype)
     y = _core.softmax_forward(x.array, dim, False)
     return record(y, (x,), _softmax_rule, (y, dim, False))
 
@@ -27,7 +28,7 @@ def log_softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -
 
     Errors: TypeError for integers, IndexError for the axis.
     """
-    x = as_tensor(input) if dtype is None else cast(input, dtype)
+    x = widened(input) if dtype is None else cast(input, dtype)
     y = _core.softmax_forward(x.array, dim, True)
     return record(y, (x,), _softmax_rule, (y, dim, True))
 
