@@ -118,7 +118,8 @@ def load(path: str) -> dict[str, Any]:
         document = json.loads(Path(path).read_text())
         if document["format"] != FORMAT:
             raise BenchError(f"{path}: expected format {FORMAT}, found {document['format']}")
-        rows_of(document), Peaks.from_json(document)
+        rows_of(document)
+        Peaks.from_json(document)
     except OSError as error:
         raise BenchError(
             f"{path}: expected a file of `nonet bench --save`, found: {error.strerror}"

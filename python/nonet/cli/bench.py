@@ -44,7 +44,7 @@ def _document(args: argparse.Namespace) -> dict[str, Any]:
     old = None if args.compare is None else reports.load(args.compare)
     if old is not None:
         here = {**machine(), "threads": args.threads or machine()["threads"]}
-        reports.check_same_machine(old, document or {"machine": here}, args.compare)
+        reports.check_same_machine(old, document or {"machine": here}, str(args.compare))
     if document is None:
         document = runs.run(
             args.families or list(FAMILIES),
