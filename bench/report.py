@@ -226,7 +226,8 @@ def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 def _cell(row: Row) -> str:
     mark = "" if row.clean else "~"
-    return mark + (f"{row.gflops:.4g} GF/s" if row.gflops is not None else seconds(row.median))
+    rate = row.gflops is not None and row.bytes is not None  # a workload's time says more
+    return mark + (f"{row.gflops:.4g} GF/s" if rate else seconds(row.median))
 
 
 def _ratio_cell(value: float | None) -> str:

@@ -27,7 +27,7 @@ __all__ = ["draw"]
 
 # Colours that those who see fewer can tell apart (Okabe & Ito); shades of one for the variants of a library.
 COLOURS = {
-    "nonet": ("#0072B2", "#56B4E9", "#004466", "#7FA8C9", "#88CCEE"),
+    "nonet": ("#0072B2", "#56B4E9", "#002B4D", "#9467BD", "#17A2B8"),
     "torch": ("#D55E00", "#E69F00"),
     "numpy": ("#666666",),
 }
@@ -59,19 +59,24 @@ def draw(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     _draw_dots(axes, rows)
     _label_cases(axes, rows)
     where = document["machine"]
-    trial = " · a trial, not a measurement" if document["quick"] else ""
-    axes.set_title(
-        f"{where['cpu']} · {where['isa']} · {where['threads']} threads · {document['commit']}{trial}",
-        fontsize=10,
-        loc="left",
-    )
-    axes.set_xlabel("operations per byte of operands and result")
+    title = [where["cpu"], where["isa"], _count(where["threads"], "thread"), document["commit"]]
+    title += ["a trial, not a measurement"] if document["quick"] else []
+    disturbed = sum(not row.clean for row in rows)
+    title += [f"{disturbed} of {_count(len(rows), 'row')} disturbed"] if disturbed else []
+    axes.set_title("  ·  ".join(title), fontsize=10, loc="left")
+    axes.set_xlabel("operations per byte of operands and result (bfloat16 moves half the bytes)")
     axes.set_ylabel("GFLOP/s")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(True, which="major", color="#eeeeee", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     suffix = Path(path).suffix[1:].lower()
     with io.replacing(path) as file:
         figure.savefig(file, format=suffix if suffix in ("svg", "pdf") else "png")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _intensity(row: Row) -> float:
@@ -112,30 +117,31 @@ def _draw_roofs(axes: Axes, document: Mapping[str, Any], left: float, right: flo
 
 
 def _draw_dots(axes: Axes, rows: Sequence[Row]) -> None:
-    """A dot per row: colour tells the contestant, shape the mode; hollow is cold, a cross a disturbed one."""
+    """A dot per row: colour tells the contestant, shape the mode; hollow is cold.
+
+    Libraries stand a hair's breadth apart, or the last one would hide the others.
+    """
+    low, high = np.log(axes.get_xlim())
+    libraries = list(dict.fromkeys(row.library for row in rows))
+    shifts = {name: 0.004 * (i - (len(libraries) - 1) / 2) for i, name in enumerate(libraries)}
     for name, colour in _colours(rows).items():
-        own = [row for row in rows if row.name == name]
-        for row in own:
+        for row in (row for row in rows if row.name == name):
             axes.plot(
-                _intensity(row),
+                _intensity(row) * np.exp(shifts[row.library] * (high - low)),
                 row.gflops,
                 marker=MARKERS.get(row.mode, "D"),
-                markersize=6.5,
+                markersize=5.5,
                 markeredgecolor=colour,
                 markerfacecolor="none" if row.state == "cold" else colour,
                 alpha=0.85,
                 zorder=4 if row.library == "nonet" else 3,
                 linestyle="none",
             )
-            if not row.clean:
-                axes.plot(_intensity(row), row.gflops, marker="x", markersize=4, color="black", zorder=5)
         axes.plot([], [], "o", color=colour, label=name)
     for mode in dict.fromkeys(row.mode for row in rows):
         axes.plot([], [], MARKERS.get(mode, "D"), color="#444444", label=mode)
     if any(row.state == "cold" for row in rows):
         axes.plot([], [], "o", color="#444444", markerfacecolor="none", label="cold")
-    if not all(row.clean for row in rows):
-        axes.plot([], [], "x", color="black", markersize=4, label="disturbed")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5, frameon=False)
 
 
