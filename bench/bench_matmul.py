@@ -23,7 +23,7 @@ from nonet import _core, nn
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant, rotate
 from nonet.bench.machine import available_memory, cache_sizes
-from nonet.bench.opponents import with_precision
+from nonet.bench.opponents import lowest, with_precision
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 from nonet.ops.matmul import matmul_flags
@@ -190,8 +190,7 @@ def _nonet_sides(case: Case, precisions: Sequence[str]) -> Iterator[Side]:
 
     for precision in precisions:
         yield Side("nonet", precision, make("float32"), with_precision(precision))
-    if "medium" in precisions or len(precisions) == 1:
-        yield Side("nonet", "bfloat16", make("bfloat16"), with_precision(precisions[-1]))
+    yield Side("nonet", "bfloat16", make("bfloat16"), with_precision(lowest(precisions)))
 
 
 def _torch_sides(case: Case) -> Iterator[Side]:

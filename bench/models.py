@@ -19,7 +19,7 @@ import nonet
 from nonet import _core, models
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant, Timing
-from nonet.bench.opponents import with_precision
+from nonet.bench.opponents import lowest, with_precision
 from nonet.bench.report import Row
 from nonet.bench.run import Options
 from nonet.bench.workloads import WORKLOADS, Workload
@@ -90,12 +90,14 @@ def run_workloads(family: str, workloads: Sequence[Workload], options: Options) 
 
 
 def _variants(options: Options) -> Iterator[Variant]:
-    for precision in options.precisions or ("highest",):
-        before = with_precision(precision)
+    precisions = options.precisions or ("highest",)
+    for precision in precisions:
         exact = precision in ("highest", "ieee")
-        yield Variant(nonet, "nonet", precision, exact, before)
-        if precision == "medium" and hasattr(nonet, "autocast"):
-            yield Variant(nonet, "nonet", "medium, autocast", False, before, bfloat16=True)
+        yield Variant(nonet, "nonet", precision, exact, with_precision(precision))
+    if hasattr(nonet, "autocast"):
+        precision = lowest(precisions)
+        label = f"{precision}, autocast"
+        yield Variant(nonet, "nonet", label, False, with_precision(precision), bfloat16=True)
     if "torch" in options.against:
         import torch  # pyright: ignore[reportMissingImports]
 

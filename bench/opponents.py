@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nonet
+from nonet import _core
 from nonet.bench.errors import BenchError
 
 __all__ = [
@@ -82,15 +83,22 @@ def _set_openblas_threads(count: int) -> None:
 
 
 def precisions(wanted: Sequence[str] = ()) -> list[str]:
-    """Those that this version of nonet offers, or the wanted ones among them.
+    """The wanted ones; by default all that differ here: without AMX every precision is multiply-adds.
 
-    Errors: BenchError for a wanted one that it does not offer.
+    Errors: BenchError for one that this version of nonet does not offer.
     """
     offered = PRECISIONS if hasattr(nonet, "set_matmul_precision") else PRECISIONS[:1]
     for name in wanted:
         if name not in offered:
             raise BenchError(f"--precision must be one or more of {', '.join(offered)}, got {name!r}")
+    if not wanted and _core.isa() != "amx":
+        return ["highest"]
     return [name for name in offered if not wanted or name in wanted]
+
+
+def lowest(names: Sequence[str]) -> str:
+    """The one to use with operands stored as bfloat16, which lose nothing to it."""
+    return max(names, key=("ieee", *PRECISIONS[:3]).index)
 
 
 def with_precision(name: str) -> Callable[[], Any] | None:

@@ -1,7 +1,7 @@
 """What the machine can do at most, measured: multiply-adds in registers, and reading and copying at each cache level.
 
-The compute peaks are those of nonet's own instruction sets, one per kind of kernel; a peak of AMX tiles is added when
-the core has `peak_amx(iterations, threads) -> operations`, built like peak_fma.
+The compute peaks are those of nonet's own instruction sets, one per kind of kernel. `amx` is avx512 with matrix tiles;
+their peak is added when the core has `peak_amx(iterations, threads) -> operations`, built like peak_fma.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nonet.bench.machine import available_memory, cache_sizes
 
 __all__ = ["ISAS", "Peak", "Peaks", "ram_bytes", "working_sets"]
 
-ISAS = ("scalar", "avx2", "avx512")
+ISAS = ("scalar", "avx2", "avx512")  # those with vectors of their own
 # Products of bfloat16 tiles that a float32 product takes at a precision.
 PRODUCTS = {"highest": 6, "high": 3, "medium": 1, "bfloat16": 1}
 UNIT = 128 * 4  # bytes: the parts that peak_read and peak_copy take are multiples of it
@@ -70,11 +70,12 @@ class Peaks:
 
     def compute(self, isa: str, threads: int, precision: str = "ieee") -> tuple[float, str] | None:
         """GFLOP/s that no product of this precision can exceed, and the name of that roof."""
-        fma, amx = self.value("fma", isa, threads), self.value("amx", "amx", threads)
+        vectors = "avx512" if isa == "amx" else isa
+        fma, amx = self.value("fma", vectors, threads), self.value("amx", "amx", threads)
         products = PRODUCTS.get(precision)
-        if amx is not None and products is not None and isa == "avx512" and amx / products > (fma or 0):
+        if amx is not None and products is not None and isa == "amx" and amx / products > (fma or 0):
             return amx / products, f"AMX/{products}" if products > 1 else "AMX"
-        return None if fma is None else (fma, f"FMA {isa}")
+        return None if fma is None else (fma, f"FMA {vectors}")
 
     def level(self, bytes_: float, threads: int) -> str:
         """The smallest level that holds so many bytes (the private ones once per thread)."""
@@ -121,7 +122,8 @@ def ram_bytes(caches: Mapping[str, int]) -> int:
 
 
 def _compute_peaks(guard: Guard, effort: Effort, threads: int) -> Iterator[Peak]:
-    for isa in ISAS[: ISAS.index(_core.detected_isa()) + 1]:
+    best = _core.detected_isa()
+    for isa in ISAS[: ISAS.index(best) + 1] if best in ISAS else ISAS:
         with _using(isa):
             yield _rate("fma", isa, threads, _core.peak_fma, guard, effort)
     amx: Callable[[int, int], int] | None = getattr(_core, "peak_amx", None)

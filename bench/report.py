@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,30 @@ def row_to_json(row: Row) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ tables
 
 
+Style = Callable[[Sequence[Sequence[str]], int], str]  # lines of cells, and how many columns are flush left
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Columns as wide as their widest cell; the first `left` are flush left, the others right; empty ones go."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            if width
+        ).rstrip()
+        for line in lines
+    )
+
+
+def piped(lines: Sequence[Sequence[str]], left: int) -> str:
+    """The same as a table of Markdown."""
+    used = [i for i in range(len(lines[0])) if any(line[i] for line in lines)]
+    rule = ["---" if i < left else "--:" for i in used]
+    rows = [[line[i] for i in used] for line in lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
+
+
 def seconds(value: float) -> str:
     """Three significant digits with the unit that suits."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
@@ -151,7 +175,7 @@ def seconds(value: float) -> str:
     return f"{value * 1e9:.0f} ns"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], style: Style = aligned) -> str:
     """One line per case: every contestant's rate or time, and nonet's ratios to the fastest opponent.
 
     `x f32`: nonet at `highest` over the fastest opponent with float32 results; `x any`: the fastest of each side. Above
@@ -171,10 +195,10 @@ def table(rows: Sequence[Row]) -> str:
             [_ratio_cell(ratio(group, exact=True)), _ratio_cell(ratio(group, exact=False))] if opposed else []
         )
         lines.append([case, mode, state, *(cells.get(name, "") for name in names), *share, *both])
-    return aligned(lines, left=3)
+    return style(lines, 3)
 
 
-def peak_table(document: Mapping[str, Any]) -> str:
+def peak_table(document: Mapping[str, Any], style: Style = aligned) -> str:
     """The measured peaks, one line per number of threads."""
     peaks = Peaks.from_json(document).peaks
     columns = list(dict.fromkeys((peak.kind, peak.name) for peak in peaks))
@@ -187,7 +211,7 @@ def peak_table(document: Mapping[str, Any]) -> str:
             unit = "GF/s" if column[0] in ("fma", "amx") else "GB/s"
             cells.append(f"{'' if peak.clean else '~'}{peak.value:.4g} {unit}" if peak else "")
         lines.append(cells)
-    return aligned(lines, left=1)
+    return style(lines, 1)
 
 
 def ratio_summary(rows: Sequence[Row]) -> list[str]:
@@ -209,19 +233,6 @@ def ratio_summary(rows: Sequence[Row]) -> list[str]:
                 f"{len(ratios)}); slower in " + (", ".join(slower) or "none")
             )
     return out
-
-
-def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Columns as wide as their widest cell; the first `left` are flush left, the others right."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            if width
-        ).rstrip()
-        for line in lines
-    )
 
 
 def _cell(row: Row) -> str:
@@ -260,7 +271,7 @@ def check_same_machine(old: Mapping[str, Any], new: Mapping[str, Any], path: str
         raise BenchError(f"{path} cannot be compared: {'; '.join(found)} differ")
 
 
-def ab_table(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def ab_table(old: Mapping[str, Any], new: Mapping[str, Any], style: Style = aligned) -> str:
     """One line per contestant that both documents hold: medians, quartiles, ratio, and whether it means anything.
 
     The ratio is old over new: above 1, the new run is faster. `within the spread`: the quartile ranges overlap.
@@ -285,7 +296,7 @@ def ab_table(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         )
     if len(lines) == 1:
         return "the two runs have no row in common"
-    return aligned(lines, left=4)
+    return style(lines, 4)
 
 
 def verdict(old: Row, new: Row) -> str:

@@ -64,10 +64,12 @@ def document(rows, **where):
 def test_compute_roofs():
     peaks = _peaks()
     assert peaks.compute("avx512", 2, "ieee") == (400, "FMA avx512")
-    assert peaks.compute("avx512", 2, "highest") == (1000, "AMX/6")
-    assert peaks.compute("avx512", 2, "high") == (2000, "AMX/3")
-    assert peaks.compute("avx512", 2, "medium") == peaks.compute("avx512", 2, "bfloat16") == (6000, "AMX")
-    assert peaks.compute("avx512", 2, "float32") == (400, "FMA avx512")  # an opponent's kernels
+    assert peaks.compute("avx512", 2, "medium") == (400, "FMA avx512")
+    assert peaks.compute("amx", 2, "ieee") == (400, "FMA avx512")
+    assert peaks.compute("amx", 2, "highest") == (1000, "AMX/6")
+    assert peaks.compute("amx", 2, "high") == (2000, "AMX/3")
+    assert peaks.compute("amx", 2, "medium") == peaks.compute("amx", 2, "bfloat16") == (6000, "AMX")
+    assert peaks.compute("amx", 2, "float32") == (400, "FMA avx512")  # an opponent's kernels
     assert peaks.compute("avx2", 2, "highest") is None
     assert peaks.compute("avx512", 1, "highest") is None
 
@@ -103,7 +105,7 @@ def test_rated_takes_the_lower_roof():
         "variant": "highest",
         "exact": True,
     }
-    common = {"peaks": _peaks(), "isa": "avx512", "threads": 2, **labels}
+    common = {"peaks": _peaks(), "isa": "amx", "threads": 2, **labels}
     row = report.rated(timing, flops=5e8, bytes_=1e4, state="warm", **common)
     assert row.gflops == pytest.approx(500) and row.percent == pytest.approx(50) and row.roof == "AMX/6"
     row = report.rated(timing, flops=1e6, bytes_=2e7, state="cold", **common)
@@ -142,6 +144,12 @@ def test_table_shows_losses_and_dirt():
     assert len(text) == 2 and "0.50 times as fast" in text[0] and "slower in 8x8x8 0.50" in text[0]
     assert "slower in none" in report.ratio_summary([rows[0], _row("torch", "float32", 4e-3)])[0]
     assert report.table(rows[:1]).splitlines()[0].endswith("roof")
+
+
+def test_markdown():
+    lines = [["a", "", "b"], ["1", "", "22"]]
+    assert report.piped(lines, 1) == "| a | b |\n| --- | --: |\n| 1 | 22 |"
+    assert report.aligned(lines, 1) == "a   b\n1  22"
 
 
 def test_seconds():

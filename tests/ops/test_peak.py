@@ -9,7 +9,7 @@ import nonet
 from helpers import available_isas, use_isa, use_threads
 from nonet import _core
 
-LANES = {"scalar": 4, "avx2": 8, "avx512": 16}
+LANES = {"scalar": 4, "avx2": 8, "avx512": 16, "amx": 16}
 
 
 @pytest.mark.parametrize("isa", available_isas())

@@ -129,6 +129,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save", metavar="F", help="write the results to F (JSON)")
     parser.add_argument("--load", metavar="F", help="show a saved run instead of measuring")
+    parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
     parser.add_argument("--compare", metavar="F", help="ratios to a saved run of the same machine")
     parser.add_argument("--roofline", metavar="F.png", help="draw the roofs and a dot per case")
 

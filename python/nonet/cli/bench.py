@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(to_json(document))
     else:
-        print(describe(document))
+        print(describe(document, reports.piped if args.markdown else reports.aligned))
     return OK
 
 
@@ -62,12 +62,13 @@ def _document(args: argparse.Namespace) -> dict[str, Any]:
 
         draw(document, args.roofline)
     if old is not None:
-        print(reports.ab_table(old, document), file=sys.stderr if args.json else sys.stdout)
+        style = reports.piped if args.markdown else reports.aligned
+        print(reports.ab_table(old, document, style), file=sys.stderr if args.json else sys.stdout)
     return document
 
 
-def describe(document: dict[str, Any]) -> str:
-    """The whole of a document for people."""
+def describe(document: dict[str, Any], style: reports.Style) -> str:
+    """The whole of a document for people: a paragraph, or a table, and an empty line between them."""
     where = document["machine"]
     lines = [
         f"{where['cpu']}, {where['isa']}, {where['threads']} of {where['cpus']} processors; "
@@ -83,11 +84,11 @@ def describe(document: dict[str, Any]) -> str:
         if not has
     ]
     rows = reports.rows_of(document)
-    lines += ["", reports.peak_table(document)]
+    lines += ["", reports.peak_table(document, style)]
     for family in document["families"]:
         own = [row for row in rows if row.family == family]
         if own:
-            lines += ["", family, reports.table(own), *reports.ratio_summary(own)]
+            lines += ["", family, "", reports.table(own, style), "", *reports.ratio_summary(own)]
     lines += [f"skipped {entry['case']}: {entry['reason']}" for entry in document["skipped"]]
     if any(not row.clean for row in rows):
         lines.append("~ never got clean repetitions: the machine was busy")

@@ -88,11 +88,11 @@ def _draw_roofs(axes: Axes, document: Mapping[str, Any], left: float, right: flo
     peaks, where = Peaks.from_json(document), document["machine"]
     isa, threads = where["isa"], where["threads"]
     compute: list[tuple[str, float]] = []
-    fma = peaks.value("fma", isa, threads)
+    fma = peaks.compute(isa, threads)
     if fma is not None:
-        compute.append((f"FMA {isa}", fma))
+        compute.append((fma[1], fma[0]))
     amx = peaks.value("amx", "amx", threads)
-    if amx is not None and isa == "avx512":
+    if amx is not None and isa == "amx":
         compute += [(name, amx / products) for name, products in AMX]
     top = max((value for _, value in compute), default=0.0)
     for name, value in compute:
