@@ -12,7 +12,8 @@ a sample of every result is checked against float64.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ SHAPES = (
 )
 GRADIENTS = ((784, 512, 128), (512, 512, 512), (768, 3072, 2048))
 SETS = 4096  # at most so many operand sets in a cold case
+PATIENCE = 3.0  # seconds that an opponent's call may take: kernels that a library has only as a fallback take minutes
 SAMPLE = 48  # rows and columns of the result that are checked
 
 EPS = 2.0**-24  # half a unit in the last place of 1: the rounding error of float32
@@ -87,17 +89,28 @@ CASES = _cases()
 def run(options: Options) -> list[Row]:
     """All cases, warm and cold. Errors: WrongResultError."""
     rows: list[Row] = []
+    rates: dict[tuple[str, str], float] = {}  # operations per second so far
     for case in CASES:
         for state in ("warm", "cold"):
             if options.wants(case.name, case.mode, state):
                 options.tell(f"matmul {case.name} {case.mode} {state}")
                 with nonet.no_grad(), _inference(options.against):
-                    rows += _case_rows(case, state, options)
+                    rows += _case_rows(case, state, options, rates)
+                rates |= {
+                    (row.name, row.mode): case.flops / row.median for row in rows if row.case == case.name
+                }
     return rows
 
 
-def _case_rows(case: Case, state: str, options: Options) -> list[Row]:
-    sides = [side for make in _makers(options) for side in make(case)]
+def _case_rows(case: Case, state: str, options: Options, rates: Mapping[tuple[str, str], float]) -> list[Row]:
+    sides = []
+    for side in (side for make in _makers(options) for side in make(case)):
+        expected = case.flops / rates.get((side.name, case.mode), math.inf)
+        if side.library == "nonet" or expected <= PATIENCE:
+            sides.append(side)
+        else:
+            full = f"{case.name}/{case.mode}/{state}"
+            options.skip(full, f"a call of {side.name} would take about {expected:.0f} s")
     sets = 1 if state == "warm" else _sets(case)
     rng = np.random.default_rng(case.m + 7 * case.n + 49 * case.k)
     operands = [_operands(case, rng) for _ in range(min(sets, 8))]
@@ -108,9 +121,8 @@ def _case_rows(case: Case, state: str, options: Options) -> list[Row]:
         # A few operands in many copies: making random numbers for all of them would take longer than the timing.
         calls = [side.make(*(x.copy() for x in operands[i % len(operands)])) for i in range(sets)]
         _verify(case, side, calls[0], operands[0])
-        name = f"{side.library} {side.precision}"
-        contestants.append(Contestant(name, rotate(calls), side.before, cold=state == "cold"))
-        about[name] = side
+        contestants.append(Contestant(side.name, rotate(calls), side.before, cold=state == "cold"))
+        about[side.name] = side
     return [
         rated(
             timing,
@@ -162,6 +174,10 @@ class Side:
     precision: str
     make: Callable[[np.ndarray, np.ndarray], Callable[[], Any]]
     before: Callable[[], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.library} {self.precision}"
 
 
 def _makers(options: Options) -> list[Callable[[Case], Iterator[Side]]]:
@@ -251,13 +267,12 @@ def _verify(case: Case, side: Side, call: Callable[[], Any], operands: tuple[np.
     got = np.asarray(result)
     if got.shape != (case.m, case.n):
         raise WrongResultError(
-            f"{side.library} {side.precision}: {case.name} {case.mode}: expected shape {[case.m, case.n]}, "
-            f"got {list(got.shape)}"
+            f"{side.name}: {case.name} {case.mode}: expected shape {[case.m, case.n]}, got {list(got.shape)}"
         )
     error = np.abs(got[np.ix_(rows, columns)].astype(np.float64) - a @ b) / (np.abs(a) @ np.abs(b))
     allowed = TOLERANCES.get(side.precision, 16 * EPS)
     if not error.max() <= allowed:
         raise WrongResultError(
-            f"{side.library} {side.precision}: {case.name} {case.mode}: the error is {error.max():.1e} of |A| |B|, "
+            f"{side.name}: {case.name} {case.mode}: the error is {error.max():.1e} of |A| |B|, "
             f"at most {allowed:.1e} allowed"
         )

@@ -264,7 +264,7 @@ def _block(side: Contestant, repetitions: int, meter: Meter) -> tuple[float, boo
     if side.before is not None:
         side.before()
     call = side.call
-    if not side.cold:
+    if not side.cold and repetitions > 1:  # a call as long as a block warms itself
         call()
     before = meter.read()
     start = time.perf_counter()

@@ -224,3 +224,17 @@ def test_labels_are_spread():
     assert spread([0.1, 0.4], 0.02) == [0.1, 0.4]
     crowded = spread([0.5] * 100, 0.02)
     assert crowded[0] > 0 and crowded[-1] < 1
+
+
+def test_opponents_that_would_take_minutes_are_skipped(monkeypatch, capsys):
+    monkeypatch.setattr(bench_matmul, "PATIENCE", 1e-9)
+    capsys.readouterr()
+    assert main([*SMALL[:-1], "64x64x64/linear/*", "--against", "numpy", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {(row["library"], row["state"]) for row in document["rows"]} == {
+        ("nonet", "warm"),
+        ("nonet", "cold"),
+        ("numpy", "warm"),
+    }
+    (skipped,) = document["skipped"]
+    assert skipped["case"] == "64x64x64/linear/cold" and "a call of numpy float32" in skipped["reason"]
