@@ -2,7 +2,7 @@
 // something that can be checked.
 //
 //   fma   x <- scale x + shift, twice per iteration, on independent registers; no memory is touched
-//   read  the sum of a range of floats
+//   read  the sum of a range of floats, in float32
 //   copy  y <- x
 //
 // A call splits its work evenly over `threads` blocks of the pool, each with its own part of the memory, and goes over
