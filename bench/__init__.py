@@ -1,1 +1,17 @@
-"""Benchmarks, installed as nonet.bench."""
+"""Benchmarks, installed as nonet.bench: `nonet bench` runs the families below (docs/benchmarks.md).
+
+A family is a module with `run(options) -> list[Row]`; it is imported when it runs.
+"""
+
+from __future__ import annotations
+
+from nonet.bench.errors import BenchError
+
+# Module and what it measures, by the family's name on the command line.
+FAMILIES = {
+    "matmul": ("nonet.bench.bench_matmul", "matrix products, layers' shapes, every precision"),
+    "models": ("nonet.bench.models", "training step and single-sample inference of ten reference workloads"),
+    "mlp_step": ("nonet.bench.mlp_step", "a training step so small that only overhead is left"),
+}
+
+__all__ = ["FAMILIES", "BenchError"]

@@ -17,6 +17,7 @@ void bind_matmul(py::module_&);
 void bind_norm(py::module_&);
 void bind_optim(py::module_&);
 void bind_pad(py::module_&);
+void bind_peak(py::module_&);
 void bind_pool(py::module_&);
 void bind_random(py::module_&);
 void bind_reduce(py::module_&);
@@ -56,6 +57,7 @@ PYBIND11_MODULE(_core, m) {
   bind_norm(m);
   bind_optim(m);
   bind_pad(m);
+  bind_peak(m);
   bind_pool(m);
   bind_random(m);
   bind_reduce(m);

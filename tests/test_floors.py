@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CSRC, PYTHON = ROOT / "csrc", ROOT / "python" / "nonet"
+CSRC, PYTHON, BENCH = ROOT / "csrc", ROOT / "python" / "nonet", ROOT / "bench"
 
 CSRC_FLOORS = {"base": 0, "simd": 1, "cuda": 1, "array": 2, "bind.h": 3, "ops": 3, "module.cpp": 4}
 PYTHON_FLOORS = {
@@ -102,9 +102,15 @@ def _imports(path: Path) -> set[str]:
     return {name.split(".")[1] for name in out if name.startswith("nonet.")}
 
 
-@pytest.mark.parametrize("path", sorted(PYTHON.rglob("*.py")), ids=lambda p: str(p.relative_to(PYTHON)))
-def test_imports_go_down(path):
-    name = path.relative_to(PYTHON).as_posix()
+def _python_files() -> list[str]:
+    """As they are installed: the folder bench/ is nonet.bench."""
+    own = {path.relative_to(PYTHON).as_posix() for path in PYTHON.rglob("*.py")}
+    return sorted(own | {path.relative_to(ROOT).as_posix() for path in BENCH.rglob("*.py")})
+
+
+@pytest.mark.parametrize("name", _python_files())
+def test_imports_go_down(name):
+    path = (ROOT if name.startswith("bench/") else PYTHON) / name
     floor = PYTHON_FLOORS[name.split("/")[0].removesuffix(".py")]
     if name.startswith("data/"):
         assert _imports(path) <= {"data"}, "data sets are NumPy and know nothing of tensors"

@@ -163,6 +163,9 @@ __all__: list[str] = [
     "pad_forward",
     "pair_loss_backward",
     "pair_loss_forward",
+    "peak_copy",
+    "peak_fma",
+    "peak_read",
     "permutation_into",
     "permute",
     "philox",
@@ -1048,6 +1051,20 @@ def pair_loss_forward(
     reduction: str,
     count: typing.SupportsInt | typing.SupportsIndex,
 ) -> Array: ...
+def peak_copy(
+    x: Array | None,
+    y: Array | None,
+    repeats: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
+def peak_fma(
+    iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
+) -> int: ...
+def peak_read(
+    x: Array | None,
+    repeats: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> float: ...
 def permutation_into(out: Array | None, generator: Generator) -> None: ...
 def permute(x: Array | None, dims: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
 def philox(

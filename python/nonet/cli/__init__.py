@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
     summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
     summary.add_argument("--data", metavar="NAME", help="the set that a preset is built for")
+    _add_bench(_add(commands, "bench", "measure this machine, nonet on it, and others beside it"))
     _add(commands, "info", "versions, instruction set, threads, CUDA")
     _add(commands, "doctor", "a self-test of every kernel family on this machine")
     return parser
@@ -113,6 +114,24 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every", type=_at_least_one, metavar="N", help="steps between checkpoints"
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log too")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "families", metavar="FAMILY", nargs="*", help="matmul, models, mlp_step (default: all of them)"
+    )
+    parser.add_argument("--against", metavar="LIST", help="opponents: torch,numpy")
+    parser.add_argument("--only", metavar="PATTERNS", help="cases, such as '64x*' or '*/linear/warm'")
+    parser.add_argument("--precision", metavar="LIST", help="nonet's precisions, default all that it offers")
+    parser.add_argument("--threads", type=_at_least_one, metavar="N", help="of every library")
+    parser.add_argument(
+        "--quick", action="store_true", help="few, short repetitions: a trial, no measurement"
+    )
+    parser.add_argument("--save", metavar="F", help="write the results to F (JSON)")
+    parser.add_argument("--load", metavar="F", help="show a saved run instead of measuring")
+    parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
+    parser.add_argument("--compare", metavar="F", help="ratios to a saved run of the same machine")
+    parser.add_argument("--roofline", metavar="F.png", help="draw the roofs and a dot per case")
 
 
 def _at_least_one(text: str) -> int:

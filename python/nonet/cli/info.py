@@ -17,7 +17,11 @@ from nonet.train.log import to_json
 ISAS = ("scalar", "avx2", "avx512", "amx")
 NO_CUDA = "this version of nonet has no CUDA kernels"
 # Distribution and module of every optional package, by the extra that brings it.
-EXTRAS = {"vision": ("pillow", "PIL"), "tensorboard": ("tensorboardX", "tensorboardX")}
+EXTRAS = {
+    "vision": ("pillow", "PIL"),
+    "plot": ("matplotlib", "matplotlib"),
+    "tensorboard": ("tensorboardX", "tensorboardX"),
+}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import nonet
-from nonet import nn
+from nonet import _core, nn
 from nonet.tensor import Tensor, tensor
 
 Check: TypeAlias = "Callable[[np.random.Generator], Iterator[tuple[Any, Any]]]"
@@ -241,3 +241,13 @@ def optim(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         a = a - 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
     yield p, a
+
+
+@_check
+def peak(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
+    x, a = _random(rng, 512)
+    y = nonet.zeros(512)
+    _core.peak_copy(x.array, y.array, 1, 1)
+    yield y, a
+    yield _core.peak_read(x.array, 3, 1), 3 * a.sum()
+    yield _core.peak_fma(7, 1) == 7 * _core.peak_fma(1, 1), True  # checks its registers itself

@@ -1,0 +1,104 @@
+"""Runs families and gathers everything that a reader of the figures has to know into one document."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import nonet
+from nonet.bench import FAMILIES
+from nonet.bench.errors import BenchError
+from nonet.bench.harness import FULL, QUICK, Contestant, Effort, Guard, Timing, compare
+from nonet.bench.machine import commit, environment, machine, now, versions
+from nonet.bench.opponents import check_opponents, details, precisions, restoring_precision, set_threads
+from nonet.bench.peaks import Peaks
+from nonet.bench.report import FORMAT, Row, row_to_json
+
+__all__ = ["Options", "run"]
+
+
+@dataclass
+class Options:
+    """What a family is told. `only` holds patterns of shell style for cases, or for `case/mode/state`."""
+
+    against: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    quick: bool = False
+    effort: Effort = FULL
+    tell: Callable[[str], Any] = lambda _: None
+    guard: Guard = field(default_factory=Guard)
+    peaks: Peaks = field(default_factory=lambda: Peaks([], {}))
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    def wants(self, case: str, mode: str = "", state: str = "") -> bool:
+        full = "/".join(part for part in (case, mode, state) if part)
+        return not self.only or any(
+            fnmatch.fnmatchcase(name, pattern) for pattern in self.only for name in (case, full)
+        )
+
+    def time(self, contestants: Sequence[Contestant]) -> dict[str, Timing]:
+        return compare(contestants, effort=self.effort, guard=self.guard)
+
+    def skip(self, case: str, reason: str) -> None:
+        self.skipped.append({"case": case, "reason": reason})
+        self.tell(f"{case}: skipped: {reason}")
+
+
+def run(
+    families: Sequence[str],
+    *,
+    against: Sequence[str] = (),
+    only: Sequence[str] = (),
+    wanted_precisions: Sequence[str] = (),
+    threads: int | None = None,
+    quick: bool = False,
+    tell: Callable[[str], Any] = lambda _: None,
+) -> dict[str, Any]:
+    """The document of a run (see report.py for its rows).
+
+    Errors: BenchError for a name that is unknown, an opponent that is missing, a pattern that fits no case;
+    WrongResultError if a contestant computes something else.
+    """
+    for family in families:
+        if family not in FAMILIES:
+            raise BenchError(f"FAMILY must be one or more of {', '.join(FAMILIES)}, got {family!r}")
+    check_opponents(against)
+    chosen = tuple(precisions(wanted_precisions))
+    threads_before = nonet.num_threads()
+    try:
+        set_threads(threads or threads_before, against)
+        guard = Guard()
+        options = Options(tuple(against), tuple(only), chosen, quick, QUICK if quick else FULL, tell, guard)
+        tell("measuring the machine's peaks")
+        options.peaks = Peaks.measure(guard, QUICK if quick else Effort(blocks=9, block_seconds=0.02))
+        rows: list[Row] = []
+        with restoring_precision():
+            for family in families:
+                rows += importlib.import_module(FAMILIES[family][0]).run(options)
+        if not rows and not options.skipped:
+            raise BenchError(f"--only {','.join(only)}: no case of {', '.join(families)} has such a name")
+        return document(options, rows, families)
+    finally:
+        nonet.set_num_threads(threads_before)
+
+
+def document(options: Options, rows: Sequence[Row], families: Sequence[str]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "commit": commit(),
+        "date": now(),
+        "families": list(families),
+        "quick": options.quick,
+        "machine": machine(),
+        "versions": versions(),
+        "environment": environment(),
+        "opponents": details(options.against),
+        "guards": options.guard.available(),
+        "peaks": options.peaks.to_json(),
+        "rows": [row_to_json(row) for row in rows],
+        "skipped": options.skipped,
+    }
