@@ -187,7 +187,12 @@ class Tensor(_core.BufferBase):
     # ---- the tape
     def backward(self, gradient: Any = None) -> None:
         """Adds the gradient of this tensor to `grad` of every leaf it was computed from (`gradient`: default 1)."""
-        backward([self], None if gradient is None else [gradient])
+        node = self._node
+        if node is None:
+            backward([self], [gradient])
+        else:
+            node.grad = _seed(self, gradient)
+            _walk([node])
 
     def detach(self) -> Tensor:
         """The same memory without its history."""
@@ -490,7 +495,8 @@ def record(out: Array, inputs: tuple[Tensor | None, ...], rule: Rule, saved: Any
         for x in inputs:
             if x is not None and x.requires_grad:
                 t.requires_grad = True
-                t._node = Node(_sources(inputs), rule, saved)
+                sources = tuple([None if x is None or not x.requires_grad else x._node or x for x in inputs])
+                t._node = Node(sources, rule, saved)
                 break
     return t
 
@@ -501,16 +507,13 @@ def record_many(
     """Like record for several results. The rule gets a list with a gradient, or None, per result."""
     tensors = tuple([Tensor(out) for out in outs])
     if wants_grad(*inputs):
-        node = Node(_sources(inputs), rule, saved)
+        sources = tuple([None if x is None or not x.requires_grad else x._node or x for x in inputs])
+        node = Node(sources, rule, saved)
         for index, t in enumerate(tensors):
             if t.array.dtype in ("float32", "bfloat16"):
                 t.requires_grad = True
                 t._node = Tap((node,), None, (index, len(tensors)))
     return tensors
-
-
-def _sources(inputs: tuple[Tensor | None, ...]) -> tuple[Node | Tensor | None, ...]:
-    return tuple([None if x is None or not x.requires_grad else x._node or x for x in inputs])
 
 
 # ------------------------------------------------------------------------------------------------ the walk back
@@ -533,6 +536,11 @@ def backward(outputs: Sequence[Tensor] | Tensor, gradients: Sequence[Any] | None
             _send(output._node or output, _seed(output, gradient), heap)
     if not any(output.requires_grad for output in outputs):
         raise RuntimeError("backward: no output requires a gradient")
+    _walk(heap)
+
+
+def _walk(heap: list[Node]) -> None:
+    """From the nodes of a heap, which hold the gradients of their results, back to the leaves."""
     while heap:
         node = heappop(heap)
         grad, node.grad = node.grad, None
