@@ -46,7 +46,18 @@ def test_every_path(isa, transpose):
 
 @each_isa
 @pytest.mark.parametrize(
-    "shape", [(3, 5, 5000), (40, 70, 5000), (64, 1024, 1024), (300, 2100, 40), (7, 4100, 3)]
+    "shape",
+    [
+        (3, 5, 5000),
+        (40, 70, 5000),
+        (64, 1024, 1024),
+        (300, 2100, 40),
+        (7, 4100, 3),
+        (1, 2100, 70),
+        (2, 1030, 131),
+        (3, 523, 300),
+        (4, 600, 253),
+    ],
 )
 @pytest.mark.parametrize("transpose", FLAGS)
 def test_large(isa, shape, transpose):
