@@ -815,6 +815,7 @@ def linear_activation_forward(
     x: Array | None,
     weight: Array | None,
     bias: Array | None,
+    residual: Array | None,
     activation: typing.SupportsInt | typing.SupportsIndex,
     precision: typing.SupportsInt | typing.SupportsIndex,
     keep: bool,
@@ -919,6 +920,8 @@ def matmul_forward(
     transpose_b: bool,
     precision: typing.SupportsInt | typing.SupportsIndex,
     op: str,
+    scale: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+    residual: Array | None = None,
 ) -> Array: ...
 def max_pool_backward(
     dy: Array | None,

@@ -49,6 +49,32 @@ def test_activation(act, rows):
     check_op(op, ref, [x, w, b], rtol=4e-6, atol=4e-6, grad_rtol=2e-4, grad_atol=1e-4)
 
 
+@pytest.mark.parametrize("act", [None, "relu", "gelu"])
+@pytest.mark.parametrize("lead", [(), (2, 3), (40,)])
+def test_residual(act, lead):
+    def ref(x, w, b, r):
+        return reference.activation(reference.linear(x, w, b) + r, act)
+
+    inputs = [random(*lead, 6) + 0.01, random(9, 6), random(9), random(*lead, 9)]
+    check_op(
+        lambda x, w, b, r: linear_act(x, w, b, act, residual=r),
+        ref,
+        inputs,
+        rtol=4e-6,
+        atol=4e-6,
+        grad_rtol=2e-4,
+        grad_atol=1e-4,
+    )
+    x, w, _, r = inputs
+    vector = nonet.tensor(r[..., 0], requires_grad=True)
+    y = linear_act(x, w[0], None, act, residual=vector)
+    assert y.shape == lead
+    y.backward(np.ones(lead, np.float32))
+    assert vector.grad is not None and vector.grad.shape == lead
+    with pytest.raises(ValueError, match=r"linear: residual must have shape \[..., out\]"):
+        linear_act(x, w, None, act, residual=random(*lead, 8))
+
+
 @each_isa
 def test_gradients_do_not_depend_on_threads(isa):
     x, w, b, dy = random(1000, 150), random(90, 150), random(90), random(1000, 90)

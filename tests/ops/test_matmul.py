@@ -7,7 +7,7 @@ import pytest
 
 import nonet
 from helpers import check_op, each_isa, use_isa, use_threads
-from nonet.ops.matmul import matmul_flags
+from nonet.ops.matmul import linear_act, matmul_flags
 from reference.matmul import bound
 
 rng = np.random.default_rng(0)
@@ -42,6 +42,70 @@ def test_every_path(isa, transpose):
             )
             a, b = a.astype(np.float64), b.astype(np.float64)
             assert (np.abs(got - a @ b) <= bound(a, b)).all(), (m, n, k)
+
+
+def stored(x: np.ndarray, dtype: str) -> tuple[nonet.Tensor, np.ndarray]:
+    """The tensor, and its values in float64."""
+    t = nonet.tensor(x, dtype=dtype)
+    return t, t.to("float32").numpy().astype(np.float64)
+
+
+@each_isa
+@pytest.mark.parametrize("transpose", FLAGS)
+@pytest.mark.parametrize(
+    "dtypes", [("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "bfloat16")]
+)
+def test_bfloat16_storage(isa, transpose, dtypes):
+    """Both operands, or one of them, and the result: read and written as they are stored, summed in float32."""
+    sizes = [
+        *itertools.product((1, 4, 13, 33, 135), (1, 33, 130), (1, 17, 260)),
+        (2, 1030, 300),
+        (40, 70, 1500),
+    ]
+    with use_isa(isa), nonet.set_matmul_precision("highest"), nonet.autocast("bfloat16"):
+        for m, n, k in sizes:
+            a, x = stored(random(k, m) if transpose[0] else random(m, k), dtypes[0])
+            b, y = stored(random(n, k) if transpose[1] else random(k, n), dtypes[1])
+            x, y = x.T if transpose[0] else x, y.T if transpose[1] else y
+            got = matmul_flags(a, b, *transpose)
+            assert got.dtype == "bfloat16"
+            want = x @ y
+            error = np.abs(got.to("float32").numpy() - want)
+            assert (error <= 1.01 * bound(x, y) + 2.0**-8 * np.abs(want)).all(), (m, n, k)
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7), (2, 300, 70), (1, 40, 600), (40, 70, 600), (135, 33, 5), (4, 3, 0)]
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_scale_and_residual(shape, transposed):
+    """In the product's own pass (addmm, baddbmm, linear_act): the same on every path."""
+    m, n, k = shape
+    both = ("float32", "bfloat16")
+    limits = {"rtol": 1e-4, "atol": 1e-4, "dtypes": both}
+    if transposed:
+        check_op(
+            lambda x, w, b, r: linear_act(x, w, b, None, residual=r),
+            lambda x, w, b, r: x @ w.T + b + r,
+            [random(m, k), random(n, k), random(n), random(m, n)],
+            reference_gradient=lambda d, x, w, b, r: (d @ w, d.T @ x, d.sum(0), d),
+            **limits,
+        )
+        return
+    check_op(
+        lambda c, a, b: nonet.addmm(c, a, b, alpha=-1.5),
+        lambda c, a, b: c - 1.5 * (a @ b),
+        [random(m, n), random(m, k), random(k, n)],
+        reference_gradient=lambda d, c, a, b: (d, -1.5 * d @ b.T, -1.5 * a.T @ d),
+        **limits,
+    )
+    check_op(
+        nonet.baddbmm,
+        lambda c, a, b: c + a @ b,
+        [random(3, m, n), random(3, m, k), random(3, k, n)],
+        reference_gradient=lambda d, c, a, b: (d, d @ b.swapaxes(1, 2), a.swapaxes(1, 2) @ d),
+        **limits,
+    )
 
 
 @each_isa

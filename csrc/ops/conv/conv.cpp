@@ -318,7 +318,7 @@ void conv_backward(const Array& dy, const Array& x, const Array& weight, const A
     const Array saved = as_images(y, rank, batched).to(DType::float32).to_format(Format::nhwc);
     const Array scaled = empty_like(dz);
     linear_kernels().activation_backward(dz.raw<float>(), saved.raw<float>(), scaled.raw<float>(), dz.numel(),
-                                         options.activation);
+                                         options.activation, false);
     dz = scaled;
   }
   const Array images = as_images(x, rank, batched).to(DType::float32);

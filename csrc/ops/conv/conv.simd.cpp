@@ -109,7 +109,7 @@ void correlate_panel(const Correlation& c, const Task& t, int64_t group, int64_t
           c.out.pixel, !chunk.first,          bias};
       brgemm(row.cols, channels, product, [&](int64_t begin, int64_t end) {
         if (chunk.last)
-          finish(out + begin * c.out.pixel, c.out.pixel, end - begin, channels, nullptr, c.activation, nullptr);
+          finish_in_place(out + begin * c.out.pixel, c.out.pixel, end - begin, channels, nullptr, c.activation);
       });
     }
   });
@@ -167,8 +167,8 @@ void correlate_depthwise(const Correlation& c) {
       int64_t channel = first;
       for (; channel + width <= last; channel += width) depthwise_row(c, in, out, row.cols, channel, AllOfThem{});
       if (channel < last) depthwise_row(c, in, out, row.cols, channel, last - channel);
-      finish(out + first, c.out.pixel, row.cols, last - first, c.bias == nullptr ? nullptr : c.bias + first,
-             c.activation, nullptr);
+      finish_in_place(out + first, c.out.pixel, row.cols, last - first, c.bias == nullptr ? nullptr : c.bias + first,
+                      c.activation);
     }
   });
 }

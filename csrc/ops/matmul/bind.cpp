@@ -25,14 +25,14 @@ py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool
 }
 
 // (y, z): z is None unless it is to be kept and the activation needs it.
-py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias, int64_t activation, int64_t precision,
-                         bool keep) {
+py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias, const Array* residual,
+                         int64_t activation, int64_t precision, bool keep) {
   Array before;
   Array y;
   {
     const py::gil_scoped_release release;
-    y = linear_forward(x, weight, or_undefined(bias), activation_of(activation), numerics_from_code(precision),
-                       keep ? &before : nullptr);
+    y = linear_forward(x, weight, or_undefined(bias), or_undefined(residual), activation_of(activation),
+                       numerics_from_code(precision), keep ? &before : nullptr);
   }
   return py::make_tuple(std::move(y), before.defined() ? py::cast(std::move(before)) : py::none());
 }
@@ -42,16 +42,23 @@ py::tuple linear_gradients(const Array& dy, const Array& x, const Array& weight,
   Array dx;
   Array dweight;
   Array dbias;
+  Array dresidual;
   const py::handle need_x = needs[0];
   const py::handle need_weight = needs[1];
   const py::handle need_bias = needs[2];
-  const LayerGradients out{wanted(need_x, dx), wanted(need_weight, dweight), wanted(need_bias, dbias)};
+  const bool has_residual = needs.size() > 3;
+  const bool need_residual = has_residual && py::handle(needs[3]).ptr() != Py_False;
+  const LayerGradients out{wanted(need_x, dx), wanted(need_weight, dweight), wanted(need_bias, dbias),
+                           need_residual ? &dresidual : nullptr};
   {
     const py::gil_scoped_release release;
     linear_backward(dy, x, weight, or_undefined(saved), activation_of(activation),
                     numerics_from_code(precision).precision, out);
   }
-  return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias));
+  if (!has_residual)
+    return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias));
+  return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias),
+                        dresidual.defined() ? py::cast(dresidual) : py::none());
 }
 
 }  // namespace
@@ -59,22 +66,24 @@ py::tuple linear_gradients(const Array& dy, const Array& x, const Array& weight,
 void bind_matmul(py::module_& m) {
   m.def(
       "matmul_forward",
-      [](const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision, const char* op) {
-        return matmul_forward(a, b, transpose_a, transpose_b, numerics_from_code(precision), op);
+      [](const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision, const char* op,
+         double scale, const Array* residual) {
+        return matmul_forward(a, b, transpose_a, transpose_b, numerics_from_code(precision), op, scale,
+                              or_undefined(residual));
       },
       py::arg("a"), py::arg("b"), py::arg("transpose_a"), py::arg("transpose_b"), py::arg("precision"), py::arg("op"),
-      no_gil());
+      py::arg("scale") = 1., py::arg("residual").none(true) = py::none(), no_gil());
   m.def("matmul_backward", &matmul_gradients, py::arg("dy"), py::arg("a"), py::arg("b"), py::arg("transpose_a"),
         py::arg("transpose_b"), py::arg("precision"), py::arg("need_a"), py::arg("need_b"));
   m.def(
       "linear_forward",
       [](const Array& x, const Array& weight, const Array* bias, int64_t precision) {
-        return linear_forward(x, weight, or_undefined(bias), FusedActivation::none, numerics_from_code(precision),
-                              nullptr);
+        return linear_forward(x, weight, or_undefined(bias), Array(), FusedActivation::none,
+                              numerics_from_code(precision), nullptr);
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("precision"), no_gil());
   m.def("linear_activation_forward", &linear_outputs, py::arg("x"), py::arg("weight"), py::arg("bias").none(true),
-        py::arg("activation"), py::arg("precision"), py::arg("keep"));
+        py::arg("residual").none(true), py::arg("activation"), py::arg("precision"), py::arg("keep"));
   m.def("linear_backward", &linear_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"),
         py::arg("saved").none(true), py::arg("activation"), py::arg("precision"), py::arg("needs"));
 

@@ -67,22 +67,27 @@ Plan plan(const Gemm& g) {
   return p;
 }
 
-Lines lines_of_a(const Gemm& g, const float* a, int64_t row) {
-  return g.transpose_a ? Lines{a + row, 1, g.lda} : Lines{a + row * g.lda, g.lda, 1};
+// The lines of an operand from `first` on (rows of op(A), columns of op(B)), element `at` being the entry's first.
+// transposed: they lie along the rows of memory of A^T, or of B.
+template <class T>
+Lines<T> lines(const void* data, int64_t at, int64_t first, int64_t row, bool along_rows) {
+  const T* x = (const T*)data + at;
+  return along_rows ? Lines<T>{x + first * row, row, 1} : Lines<T>{x + first, 1, row};
 }
-Lines lines_of_b(const Gemm& g, const float* b, int64_t column) {
-  return g.transpose_b ? Lines{b + column * g.ldb, g.ldb, 1} : Lines{b + column, 1, g.ldb};
+template <class T>
+Lines<T> lines_of_a(const Gemm& g, int64_t a, int64_t first) {
+  return lines<T>(g.a, a, first, g.lda, !g.transpose_a);
+}
+template <class T>
+Lines<T> lines_of_b(const Gemm& g, int64_t b, int64_t first) {
+  return lines<T>(g.b, b, first, g.ldb, g.transpose_b);
 }
 
-template <bool rows>
-void pack(int terms, const Lines& x, int64_t lines, int64_t depth, uint16_t* to) {
-  switch (terms) {
-    case 1:
-      return pack_strip<1, rows>(x, lines, depth, to);
-    case 2:
-      return pack_strip<2, rows>(x, lines, depth, to);
-    default:
-      return pack_strip<3, rows>(x, lines, depth, to);
+template <bool rows, class T>
+void pack(int terms, const Lines<T>& x, int64_t count, int64_t depth, uint16_t* to) {
+  if (sizeof(T) == sizeof(bfloat16) || terms == 1) return pack_strip<1, rows>(x, count, depth, to);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return terms == 2 ? pack_strip<2, rows>(x, count, depth, to) : pack_strip<3, rows>(x, count, depth, to);
   }
 }
 
@@ -94,12 +99,17 @@ int64_t packed_bytes(const Gemm& g) {
   return packed_bytes_of(plan(g));
 }
 
-void pack_b_strip(const Gemm& g, const Plan& p, const float* b, int64_t strip, uint16_t* to, Exponents* range) {
+template <class T>
+void pack_b_strip_of(const Gemm& g, const Plan& p, int64_t b, int64_t strip, uint16_t* to, Exponents* range) {
   const int64_t column = strip * strip_lines;
   const int64_t columns = minimum(strip_lines, g.n - column);
-  const Lines x = lines_of_b(g, b, column);
+  const Lines<T> x = lines_of_b<T>(g, b, column);
   pack<false>(p.terms.b, x, columns, g.k, to);
   *range = exponents(x, columns, g.k);
+}
+// b: where the entry begins.
+void pack_b_strip(const Gemm& g, const Plan& p, int64_t b, int64_t strip, uint16_t* to, Exponents* range) {
+  (g.b_is_bfloat16 ? pack_b_strip_of<bfloat16> : pack_b_strip_of<float>)(g, p, b, strip, to, range);
 }
 
 void pack_b(const Gemm& g, void* packed) {
@@ -107,8 +117,7 @@ void pack_b(const Gemm& g, void* packed) {
   char* strips = (char*)packed;
   Exponents* ranges = (Exponents*)(strips + p.col_strips * p.strip_bytes);
   parallel_for(p.col_strips, maximum(1, 65536 / p.strip_bytes), [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s)
-      pack_b_strip(g, p, g.b, s, (uint16_t*)(strips + s * p.strip_bytes), ranges + s);
+    for (int64_t s = begin; s < end; ++s) pack_b_strip(g, p, 0, s, (uint16_t*)(strips + s * p.strip_bytes), ranges + s);
   });
 }
 
@@ -180,9 +189,10 @@ TileProduct tile_product_of(const Scheme& s) {
   return s.a == 1 ? tile_product<1, 3, 2> : s.b == 1 ? tile_product<3, 1, 2> : tile_product<3, 3, 2>;
 }
 
-// C[rows, columns] (+)= the products in out.
-void add_tile(const float* out, float* c, int64_t ldc, int64_t rows, int64_t columns, bool accumulate) {
-  for (int64_t r = 0; r < rows; ++r, c += ldc, out += strip_lines) {
+// c[rows, columns] (+)= the products in out.
+void add_tile(const float* out, const Sums& sums, int64_t rows, int64_t columns, bool accumulate) {
+  float* c = sums.data;
+  for (int64_t r = 0; r < rows; ++r, c += sums.row, out += strip_lines) {
     for_vectors(columns, [&](int64_t j, int64_t lanes) {
       const F value = load(out + j);
       store_lanes(c + j, accumulate ? load_lanes(c + j, lanes) + value : value, lanes);
@@ -191,77 +201,109 @@ void add_tile(const float* out, float* c, int64_t ldc, int64_t rows, int64_t col
 }
 
 // ---------------------------------------------------------------- a tile of C on the FMA kernel
-void fma_tile(const Gemm& g, const Lines& a, int64_t rows, const Lines& b, int64_t columns, float* c) {
+template <class T>
+float value_of(const Lines<T>& x, int64_t line, int64_t k) {
+  return load(x.data + line * x.line + k * x.along, 1)[0];
+}
+
+// C (+)= the rows of a times the columns of b.
+template <class A, class B>
+void fma_tile(const Lines<A>& a, int64_t rows, const Lines<B>& b, int64_t columns, int64_t depth, const Sums& c,
+              bool accumulate) {
+  alignas(64) float part[strip_lines * k_block];
   alignas(64) float panel[k_block * panel_columns];
-  const int64_t step = divide_up(g.k, divide_up(g.k, k_block));
-  for (int64_t k = 0; k < g.k; k += step) {
-    const int64_t depth = minimum(step, g.k - k);
+  const int64_t step = divide_up(depth, divide_up(depth, k_block));
+  for (int64_t k = 0; k < depth; k += step) {
+    const int64_t kb = minimum(step, depth - k);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < kb; ++i) part[r * kb + i] = value_of(a, r, k + i);
+    }
     if (b.along == 1) {
-      pack_panel_transposed(b.data + k, b.line, depth, columns, panel);
+      pack_panel_transposed(b.data + k, b.line, kb, columns, panel);
     } else {
-      pack_panel(b.data + k * b.along, b.along, depth, columns, panel);
+      pack_panel(b.data + k * b.along, b.along, kb, columns, panel);
     }
-    const Term term{a.data + k * a.along, panel};
-    const Product product{&term, 1, depth, g.lda, panel_columns, c, g.n, k > 0 || g.accumulate};
-    if (g.transpose_a) {
-      brgemm<Order::columns>(rows, columns, product, NoEpilogue{});
-    } else {
-      brgemm<Order::rows>(rows, columns, product, NoEpilogue{});
-    }
+    const Term term{part, panel};
+    brgemm(rows, columns, {&term, 1, kb, kb, panel_columns, c.data, c.row, k > 0 || accumulate}, NoEpilogue{});
+  }
+}
+template <class A>
+void fma_tile_of(const Gemm& g, const Entry& e, const Region& r, const Sums& c) {
+  const Lines<A> a = lines_of_a<A>(g, e.a, r.row);
+  if (g.b_is_bfloat16) {
+    fma_tile(a, r.rows, lines_of_b<bfloat16>(g, e.b, r.column), r.cols, g.k, c, g.accumulate);
+  } else {
+    fma_tile(a, r.rows, lines_of_b<float>(g, e.b, r.column), r.cols, g.k, c, g.accumulate);
   }
 }
 
 // ---------------------------------------------------------------- tasks
-struct Operands {
-  const float* a;
-  const float* b;
-  float* c;
-  const char* strips;       // packed B from strip `first` on
+struct PackedB {
+  const char* strips;       // from strip `first` on
   const Exponents* ranges;  // the same
   int64_t first;
 };
 
-struct Task {
-  int64_t row, rows;
-  int64_t strip, strips;  // of B
+// A region's tiles in the memory of its thread: one tile of C, the strips of A in a chunk of k and their exponents, and
+// the sums of a bfloat16 C where there is more than one chunk.
+struct Scratch {
+  float* out;
+  Exponents* ranges;
+  float* sums;
+  char* packed;
+  int64_t strip_bytes;  // of packed A
 };
+Scratch scratch_of(const Gemm& g, const Plan& p, const Region& r) {
+  const int64_t strips = divide_up(r.rows, strip_lines);
+  const int64_t strip_bytes = minimum(chunk_k, p.depth) / step_k * step_bytes(p.terms.a);
+  const int64_t sums = g.c_is_bfloat16 && g.k > chunk_k ? strips * divide_up(r.cols, strip_lines) * tile_floats : 0;
+  const int64_t ranges = divide_up(strips, 8) * 8;  // keeps what follows aligned
+  float* memory = (float*)thread_scratch((tile_floats + sums) * (int64_t)sizeof(float) +
+                                         ranges * (int64_t)sizeof(Exponents) + strips * strip_bytes);
+  Exponents* at = (Exponents*)(memory + tile_floats + sums);
+  return {memory, at, memory + tile_floats, (char*)(at + ranges), strip_bytes};
+}
 
-void run_task(const Gemm& g, const Plan& p, const Operands& x, const Task& task) {
-  const int64_t steps_of_chunk = minimum(chunk_k, p.depth) / step_k;
-  const int64_t a_bytes = steps_of_chunk * step_bytes(p.terms.a);  // of a strip in a chunk
-  const int64_t row_strips = divide_up(task.rows, strip_lines);
-  char* scratch = (char*)thread_scratch(row_strips * (a_bytes + (int64_t)sizeof(Exponents)) + tile_floats * 4);
-  float* out = (float*)scratch;
-  char* packed = scratch + tile_floats * sizeof(float);
-  Exponents* ranges = (Exponents*)(packed + row_strips * a_bytes);
-  const auto rows_of = [&](int64_t s) { return minimum(strip_lines, task.rows - s * strip_lines); };
-  for (int64_t s = 0; s < row_strips; ++s)
-    ranges[s] = exponents(lines_of_a(g, x.a, task.row + s * strip_lines), rows_of(s), g.k);
+template <class A>
+void run_task(const Gemm& g, const Plan& p, const Entry& e, const PackedB& b, const Region& r) {
+  const Scratch scratch = scratch_of(g, p, r);
+  const int64_t strips = divide_up(r.rows, strip_lines);
+  const auto rows_of = [&](int64_t s) { return minimum(strip_lines, r.rows - s * strip_lines); };
+  for (int64_t s = 0; s < strips; ++s)
+    scratch.ranges[s] = exponents(lines_of_a<A>(g, e.a, r.row + s * strip_lines), rows_of(s), g.k);
+
+  // Sums gather in C; in one tile, where a single chunk makes them; in memory of the thread, where C is bfloat16.
+  const bool one_chunk = g.k <= chunk_k && !g.accumulate;
+  const auto sums_at = [&](const Region& tile) -> Sums {
+    if (one_chunk) return {scratch.out, strip_lines};
+    if (!g.c_is_bfloat16) return sums_in_c(g, e, tile);
+    const int64_t row = divide_up(r.cols, strip_lines) * strip_lines;
+    return {scratch.sums + (tile.row - r.row) * row + tile.column - r.column, row};
+  };
 
   const TileProduct product = tile_product_of(p.terms);
   tile_configure();
   for (int64_t k = 0; k < g.k; k += chunk_k) {
     const int64_t depth = minimum(chunk_k, g.k - k);
-    const int64_t steps = divide_up(depth, step_k);
-    for (int64_t s = 0; s < row_strips; ++s) {
-      Lines a = lines_of_a(g, x.a, task.row + s * strip_lines);
+    for (int64_t s = 0; s < strips; ++s) {
+      Lines<A> a = lines_of_a<A>(g, e.a, r.row + s * strip_lines);
       a.data += k * a.along;
-      pack<true>(p.terms.a, a, rows_of(s), depth, (uint16_t*)(packed + s * a_bytes));
+      pack<true>(p.terms.a, a, rows_of(s), depth, (uint16_t*)(scratch.packed + s * scratch.strip_bytes));
     }
-    for (int64_t strip = task.strip; strip < task.strip + task.strips; ++strip) {
-      const int64_t column = strip * strip_lines;
-      const int64_t columns = minimum(strip_lines, g.n - column);
-      const char* b = x.strips + (strip - x.first) * p.strip_bytes + k / step_k * step_bytes(p.terms.b);
-      for (int64_t s = 0; s < row_strips; ++s) {
-        const int64_t row = task.row + s * strip_lines;
-        float* c = x.c + row * g.n + column;
-        if (in_range(ranges[s], x.ranges[strip - x.first], g.k)) {
-          product(packed + s * a_bytes, b, steps, out);
-          add_tile(out, c, g.n, rows_of(s), columns, k > 0 || g.accumulate);
+    for (int64_t column = r.column; column < r.column + r.cols; column += strip_lines) {
+      const int64_t strip = column / strip_lines - b.first;
+      const char* packed_b = b.strips + strip * p.strip_bytes + k / step_k * step_bytes(p.terms.b);
+      for (int64_t s = 0; s < strips; ++s) {
+        const Region tile{r.row + s * strip_lines, rows_of(s), column,
+                          minimum(strip_lines, r.column + r.cols - column)};
+        const Sums sums = sums_at(tile);
+        if (in_range(scratch.ranges[s], b.ranges[strip], g.k)) {
+          product(scratch.packed + s * scratch.strip_bytes, packed_b, divide_up(depth, step_k), scratch.out);
+          if (!one_chunk) add_tile(scratch.out, sums, tile.rows, tile.cols, k > 0 || g.accumulate);
         } else if (k == 0) {
-          fma_tile(g, lines_of_a(g, x.a, row), rows_of(s), lines_of_b(g, x.b, column), columns, c);
+          fma_tile_of<A>(g, e, tile, sums);
         }
-        if (k + depth == g.k) finish(g, c, rows_of(s), columns, g.bias == nullptr ? nullptr : g.bias + column);
+        if (k + depth == g.k) finish(g, e, tile, sums, false);
       }
     }
   }
@@ -300,8 +342,11 @@ void gemm(const Gemm& g, float* workspace) {
           const Entry e = entry_of(g, entry + i);
           const int64_t row = t % tasks % row_blocks * p.block;
           const int64_t from = t % tasks / row_blocks * p.group;
-          const Operands x{e.a, e.b, e.c, packed + at * p.strip_bytes, ranges + at, first};
-          run_task(g, p, x, {row, minimum(p.block, g.m - row), first + from, minimum(p.group, strips - from)});
+          const PackedB b{packed + at * p.strip_bytes, ranges + at, first};
+          const int64_t column = (first + from) * strip_lines;
+          const int64_t cols = minimum(minimum(p.group, strips - from) * strip_lines, g.n - column);
+          const Region r{row, minimum(p.block, g.m - row), column, cols};
+          (g.a_is_bfloat16 ? run_task<bfloat16> : run_task<float>)(g, p, e, b, r);
         }
       });
     }

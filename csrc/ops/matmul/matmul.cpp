@@ -13,28 +13,26 @@ namespace {
 
 // An operand as a batch of stored matrices [batch..., rows, cols].
 struct Matrices {
-  Array values;  // float32, plain
+  Array values;  // plain
   Shape batch;
   int64_t rows;
   int64_t cols;
   bool transpose;
-  bool is_bfloat16 = false;
 
+  bool is_bfloat16() const { return values.dtype() == DType::bfloat16; }
   int64_t height() const { return transpose ? cols : rows; }  // of op(matrix)
   int64_t breadth() const { return transpose ? rows : cols; }
 };
 
 // A vector is one row (left operand) or one column (right operand), never transposed.
 Matrices matrices(const Array& x, bool transpose, bool left) {
-  Array values = x.to(DType::float32).plain();
-  const bool short_floats = x.dtype() == DType::bfloat16;
-  if (x.rank() == 1) return {std::move(values), {}, left ? 1 : x.dim(0), left ? x.dim(0) : 1, false, short_floats};
+  if (x.rank() == 1) return {x.plain(), {}, left ? 1 : x.dim(0), left ? x.dim(0) : 1, false};
   const int r = x.rank();
-  return {std::move(values), x.shape().slice(0, r - 2), x.dim(r - 2), x.dim(r - 1), transpose, short_floats};
+  return {x.plain(), x.shape().slice(0, r - 2), x.dim(r - 2), x.dim(r - 1), transpose};
 }
 
 Matrices matrices(const Array& x, const Shape& batch, int64_t rows, int64_t cols) {
-  return {x.to(DType::float32).plain(), batch, rows, cols, false, x.dtype() == DType::bfloat16};
+  return {x.plain(), batch, rows, cols, false};
 }
 
 Matrices transposed(Matrices x) {
@@ -92,27 +90,37 @@ void run_rounds(Gemm g, std::vector<int64_t> offsets, int64_t outputs, int64_t m
   }
 }
 
-// C = op(A) op(B) for c of a batch that is the full one or, for gradients, narrower.
-void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& c_batch, const Shape& full,
-             Precision precision) {
+// C = scale op(A) op(B) + residual (undefined: none) for c of a batch that is the full one or, for gradients, narrower:
+// then c is float32, and alone.
+struct Result {
+  Array c;
+  Shape batch;
+  float scale = 1;
+  Array residual;
+};
+void product(const Matrices& a, const Matrices& b, const Result& out, const Shape& full, Precision precision) {
+  const Array& c = out.c;
   const int64_t m = a.height();
   const int64_t k = a.breadth();
   const int64_t n = b.breadth();
   Gemm g{m,
          n,
          k,
-         a.values.data<float>(),
+         a.values.raw<void>(),
          a.cols,
          a.transpose,
-         b.values.data<float>(),
+         b.values.raw<void>(),
          b.cols,
          b.transpose,
-         c.data<float>()};
+         c.raw<void>(),
+         a.is_bfloat16(),
+         b.is_bfloat16(),
+         c.dtype() == DType::bfloat16};
   g.precision = precision;
-  g.a_is_bfloat16 = a.is_bfloat16;
-  g.b_is_bfloat16 = b.is_bfloat16;
+  g.scale = out.scale;
+  if (out.residual.defined()) g.residual = out.residual.raw<void>();
   const int64_t entries = full.numel();
-  const int64_t outputs = c_batch.numel();
+  const int64_t outputs = out.batch.numel();
   if (entries == 0 || outputs == 0) return std::fill_n(c.raw<char>(), c.bytes(), char{0}), void();
   if (entries == 1) return run_gemm(g);
   const bool whole_a = a.batch.numel() == entries;
@@ -125,7 +133,7 @@ void product(const Matrices& a, const Matrices& b, const Array& c, const Shape& 
     return run_gemm(g);
   }
   const Shape steps[3] = {batch_steps(a.batch, full, a.rows * a.cols), batch_steps(b.batch, full, b.rows * b.cols),
-                          batch_steps(c_batch, full, m * n)};
+                          batch_steps(out.batch, full, m * n)};
   const std::vector<int64_t> offsets = batch_offsets(full, steps);
   if (outputs < entries) return run_rounds(g, offsets, outputs, m * n);
   g.batch = entries;
@@ -180,7 +188,7 @@ DType product_dtype(const Array& a, const Array& b, const Numerics& numerics, co
 }
 
 Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const Numerics& numerics,
-                     const char* op) {
+                     const char* op, double scale, const Array& residual) {
   const DType dtype = product_dtype(a, b, numerics, op);
   check_same_device(a, b, op);
   check(a.rank() > 0 && b.rank() > 0, op, ": arguments must have at least one axis, got shapes ", a.shape(), " and ",
@@ -193,10 +201,27 @@ Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool tran
   Shape shape = batch;
   if (a.rank() > 1) shape.push_back(x.height());
   if (b.rank() > 1) shape.push_back(y.breadth());
-  const Array c(shape);
-  product(x, y, c, batch, batch, numerics.precision);
-  return c.to(dtype);
+  Result out{Array(shape, dtype), batch, static_cast<float>(scale), {}};
+  if (residual.defined()) {
+    check_same_device(a, residual, op);
+    check_shape(residual, shape, op, "the residual", "[like the product]");
+    out.residual = residual.plain().to(dtype);
+  }
+  product(x, y, out, batch, numerics.precision);
+  return out.c;
 }
+
+namespace {
+
+// A gradient of shape [batch..., rows, cols] of x or y: sums over broadcast axes are float32 until they are complete.
+Array gradient(const Matrices& a, const Matrices& b, const Array& of, const Shape& batch, const Shape& full,
+               Precision precision) {
+  const Array out(of.shape(), batch.numel() < full.numel() ? DType::float32 : of.dtype());
+  product(a, b, {out, batch, 1, {}}, full, precision);
+  return out.to(of.dtype());
+}
+
+}  // namespace
 
 void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
                      Precision precision, Array* da, Array* db) {
@@ -205,22 +230,12 @@ void matmul_backward(const Array& dy, const Array& a, const Array& b, bool trans
   const Shape full = broadcast_shapes(x.batch, y.batch, "matmul");
   const Matrices d = matrices(dy, full, x.height(), y.breadth());
   if (da != nullptr) {
-    const Array out(a.shape());
-    if (x.transpose) {
-      product(y, transposed(d), out, x.batch, full, precision);
-    } else {
-      product(d, transposed(y), out, x.batch, full, precision);
-    }
-    *da = out.to(a.dtype());
+    *da = x.transpose ? gradient(y, transposed(d), a, x.batch, full, precision)
+                      : gradient(d, transposed(y), a, x.batch, full, precision);
   }
   if (db != nullptr) {
-    const Array out(b.shape());
-    if (y.transpose) {
-      product(transposed(d), x, out, y.batch, full, precision);
-    } else {
-      product(transposed(x), d, out, y.batch, full, precision);
-    }
-    *db = out.to(b.dtype());
+    *db = y.transpose ? gradient(transposed(d), x, b, y.batch, full, precision)
+                      : gradient(transposed(x), d, b, y.batch, full, precision);
   }
 }
 

@@ -3,7 +3,7 @@
 //   C = op(A) op(B)                                   op: identity or transpose of the last two axes
 //   dA = dC op(B)^T,  dB = op(A)^T dC                 (transposed if op is), summed over broadcast batch axes
 //
-// float32, or bfloat16 by way of float32. Results do not depend on the number of threads. Saved: A and B. Blocking:
+// float32 and bfloat16. Results do not depend on the number of threads. Saved: A and B. Blocking:
 // Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008, on the tiles of brgemm.h or,
 // where the processor has AMX and the precision allows, on those of terms.h.
 #pragma once
@@ -32,25 +32,36 @@ Numerics numerics_from_code(int64_t code);
 // The result's dtype. Errors: TypeError unless a and b are floating and, if not mixed, of one dtype; it names op.
 DType product_dtype(const Array& a, const Array& b, const Numerics& numerics, const char* op);
 
-// C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, then C = f(C + bias). C overlaps no operand.
+// C[m, n] (+)= op(A)[m, k] op(B)[k, n] for every entry of a batch, each operand stored as float32 or bfloat16. Sums are
+// float32. While they are in cache, unless they are added to C (accumulate: float32 C, and nothing of this):
+//
+//   Z = scale op(A) op(B) + bias + residual,  C = f(Z)
+//
+// C overlaps no operand but, where it is the same memory, the residual.
 struct Gemm {
   int64_t m, n, k;
-  const float* a;  // [m, k] with rows lda apart, or [k, m] if transpose_a
+  const void* a;  // [m, k] with rows lda apart, or [k, m] if transpose_a
   int64_t lda;
   bool transpose_a;
-  const float* b;  // [k, n] with rows ldb apart, or [n, k] if transpose_b
+  const void* b;  // [k, n] with rows ldb apart, or [n, k] if transpose_b
   int64_t ldb;
   bool transpose_b;
-  float* c;  // [m, n], rows n apart
+  void* c;  // [m, n], rows n apart
+  bool a_is_bfloat16 = false;
+  bool b_is_bfloat16 = false;
+  bool c_is_bfloat16 = false;
   bool accumulate = false;
   int64_t batch = 1;
   const int64_t* offsets = nullptr;  // [batch, 3]: where a, b and c of an entry begin; none for one entry
-  const float* bias = nullptr;       // [n]; not with accumulate
+  float scale = 1;
+  const float* bias = nullptr;     // [n]
+  const void* residual = nullptr;  // laid out and stored like C
   FusedActivation activation = FusedActivation::none;
-  float* before = nullptr;  // if given, receives C + bias, laid out like C
+  void* before = nullptr;  // if given, receives Z, laid out and stored like C
+  // If given (float32 C, one entry): per row and 32 columns of C the largest value, and the sum of exp(C - largest).
+  float* row_max = nullptr;  // [m, ceil(n / 32)]
+  float* row_sum = nullptr;  // the same; not without row_max
   Precision precision = Precision::highest;
-  bool a_is_bfloat16 = false;  // every value is one: no further terms
-  bool b_is_bfloat16 = false;
   const void* packed_b = nullptr;  // what pack_b() made of b, for one entry
 };
 
@@ -72,10 +83,11 @@ extern const MatmulKernels amx_matmul_kernels;
 // kept (packed.h).
 void run_gemm(Gemm g, const Array* weight = nullptr);
 
-// Axes before the last two broadcast; a vector stands for a row (a) or a column (b), and its axis is dropped.
+// scale op(A) op(B) + residual (undefined: none; else of the result's shape). Axes before the last two broadcast; a
+// vector stands for a row (a) or a column (b), and its axis is dropped.
 // Errors: TypeError unless both are floating and of one dtype, ValueError for shapes; they name op.
 Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, const Numerics& numerics,
-                     const char* op);
+                     const char* op, double scale, const Array& residual);
 // da, db: null if not wanted.
 void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
                      Precision precision, Array* da, Array* db);

@@ -13,16 +13,40 @@ constexpr int64_t slab_floats = 2 << 20;  // packed operands at a time
 
 constexpr int64_t dot_rows = tile_rows > 6 ? 4 : 3;
 
-const float* bias_at(const Gemm& g, int64_t column) {
-  return g.bias == nullptr ? nullptr : g.bias + column;
+// The memory of a task in which the sums of a bfloat16 C gather, of so many floats; C itself needs none.
+int64_t sums_floats(const Gemm& g, int64_t rows, int64_t cols) {
+  return g.c_is_bfloat16 ? rows * divide_up(cols, panel_columns) * panel_columns : 0;
+}
+Sums sums_of(const Gemm& g, const Entry& e, const Region& r, float* memory) {
+  return g.c_is_bfloat16 ? Sums{memory, divide_up(r.cols, panel_columns) * panel_columns} : sums_in_c(g, e, r);
+}
+Sums task_sums(const Gemm& g, const Entry& e, const Region& r) {
+  const int64_t floats = sums_floats(g, r.rows, r.cols);
+  return sums_of(g, e, r, floats == 0 ? nullptr : (float*)thread_scratch(floats * (int64_t)sizeof(float)));
+}
+
+NONET_INLINE float value_at(const void* x, bool is_bfloat16, int64_t i) {
+  if (!is_bfloat16) return ((const float*)x)[i];
+  const uint32_t bits = (uint32_t)((const bfloat16*)x)[i].bits << 16;
+  float out;
+  __builtin_memcpy(&out, &bits, sizeof out);
+  return out;
+}
+void widen(const bfloat16* x, int64_t n, float* to) {
+  for_vectors(n, [&](int64_t i, int64_t lanes) { store_lanes(to + i, load_lanes(x + i, lanes), lanes); });
 }
 
 // ---------------------------------------------------------------- k = 0: C = f(bias)
 void run_empty(const Gemm& g) {
+  if (g.accumulate) return;
   for (int64_t i = 0; i < g.batch; ++i) {
-    float* c = entry_of(g, i).c;
-    for (int64_t j = 0; j < g.m * g.n && !g.accumulate; ++j) c[j] = 0;
-    finish(g, c, g.m, g.n, g.bias);
+    const Entry e = entry_of(g, i);
+    for (int64_t row = 0; row < g.m; ++row) {
+      const Region r{row, 1, 0, g.n};
+      const Sums sums = task_sums(g, e, r);
+      for (int64_t j = 0; j < g.n; ++j) sums.data[j] = 0;
+      finish(g, e, r, sums, false);
+    }
   }
 }
 
@@ -32,8 +56,8 @@ bool wants_dot(const Gemm& g) {
 }
 
 // C[r, s] = a_r . b_s for R rows and S (a multiple of 4, or 1) columns.
-template <int R, int S>
-void dot_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t k, float* c, int64_t ldc, bool add) {
+template <int R, int S, class B>
+void dot_tile(const float* a, int64_t lda, const B* b, int64_t ldb, int64_t k, float* c, int64_t ldc, bool add) {
   F acc[R][S] = {};
   for_vectors(k, [&](int64_t i, int64_t lanes) {
     F ai[R];
@@ -59,34 +83,62 @@ void dot_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t 
   }
 }
 
-// R rows against columns [begin, end).
-template <int R>
-void dot_strip(const Gemm& g, const float* a, const float* b, float* c, int64_t begin, int64_t end) {
+// Rows of A, the columns of B that belong to a task, and the first of their sums.
+template <class B>
+struct DotTask {
+  const Gemm& g;
+  const float* a;  // [m, k]
+  int64_t lda;
+  const B* b;  // [cols, k]
+  Sums sums;
+};
+
+// R rows from `row` against columns [begin, end) of the task.
+template <int R, class B>
+void dot_strip(const DotTask<B>& t, int64_t row, int64_t begin, int64_t end) {
   constexpr int S = R == 1 ? 8 : 4;
+  const Gemm& g = t.g;
+  const float* a = t.a + row * t.lda;
+  float* c = t.sums.data + row * t.sums.row;
   int64_t j = begin;
-  for (; j + S <= end; j += S) dot_tile<R, S>(a, g.lda, b + j * g.ldb, g.ldb, g.k, c + j, g.n, g.accumulate);
-  for (; j < end; ++j) dot_tile<R, 1>(a, g.lda, b + j * g.ldb, g.ldb, g.k, c + j, g.n, g.accumulate);
+  for (; j + S <= end; j += S) dot_tile<R, S>(a, t.lda, t.b + j * g.ldb, g.ldb, g.k, c + j, t.sums.row, g.accumulate);
+  for (; j < end; ++j) dot_tile<R, 1>(a, t.lda, t.b + j * g.ldb, g.ldb, g.k, c + j, t.sums.row, g.accumulate);
+}
+
+template <class B>
+void dot_task(const Gemm& g, const Entry& e, int64_t column, int64_t cols) {
+  const Region r{0, g.m, column, cols};
+  const int64_t a_floats = g.a_is_bfloat16 ? g.m * g.k : 0;
+  const int64_t floats = a_floats + sums_floats(g, g.m, cols);
+  float* memory = floats == 0 ? nullptr : (float*)thread_scratch(floats * (int64_t)sizeof(float));
+  DotTask<B> t{g, (const float*)g.a + e.a, g.lda, (const B*)g.b + e.b + column * g.ldb,
+               sums_of(g, e, r, memory + a_floats)};
+  if (g.a_is_bfloat16) {
+    for (int64_t i = 0; i < g.m; ++i) widen((const bfloat16*)g.a + e.a + i * g.lda, g.k, memory + i * g.k);
+    t.a = memory;
+    t.lda = g.k;
+  }
+  // Columns outermost, 32 at a time: their rows of B stay in cache for all rows of A.
+  for (int64_t j = 0; j < cols; j += panel_columns) {
+    const int64_t to = minimum(j + panel_columns, cols);
+    int64_t row = 0;
+    for (; row + dot_rows <= g.m; row += dot_rows) dot_strip<dot_rows>(t, row, j, to);
+    for (; row + 2 <= g.m; row += 2) dot_strip<2>(t, row, j, to);
+    if (row < g.m) dot_strip<1>(t, row, j, to);
+  }
+  finish(g, e, r, t.sums, false);
 }
 
 void run_dot(const Gemm& g) {
-  const int64_t grain = divide_up(divide_up(block_flops, 2 * g.m * g.k), 8) * 8;
+  const int64_t grain = divide_up(divide_up(block_flops, 2 * g.m * g.k), panel_columns) * panel_columns;
   const int64_t blocks = divide_up(g.n, grain);
   parallel_for(g.batch * blocks, maximum(1, block_flops / (2 * g.m * g.k * minimum(grain, g.n))),
                [&](int64_t first, int64_t last) {
                  for (int64_t task = first; task < last; ++task) {
                    const Entry e = entry_of(g, task / blocks);
-                   const int64_t begin = task % blocks * grain;
-                   const int64_t end = minimum(begin + grain, g.n);
-                   // Columns outermost, 32 at a time: their rows of B stay in cache for all rows of A.
-                   for (int64_t j = begin; j < end; j += panel_columns) {
-                     const int64_t to = minimum(j + panel_columns, end);
-                     int64_t r = 0;
-                     for (; r + dot_rows <= g.m; r += dot_rows)
-                       dot_strip<dot_rows>(g, e.a + r * g.lda, e.b, e.c + r * g.n, j, to);
-                     for (; r + 2 <= g.m; r += 2) dot_strip<2>(g, e.a + r * g.lda, e.b, e.c + r * g.n, j, to);
-                     if (r < g.m) dot_strip<1>(g, e.a + r * g.lda, e.b, e.c + r * g.n, j, to);
-                   }
-                   finish(g, e.c + begin, g.m, end - begin, bias_at(g, begin));
+                   const int64_t column = task % blocks * grain;
+                   const int64_t cols = minimum(grain, g.n - column);
+                   (g.b_is_bfloat16 ? dot_task<bfloat16> : dot_task<float>)(g, e, column, cols);
                  }
                });
 }
@@ -103,15 +155,18 @@ bool wants_stream(const Gemm& g) {
 }
 
 // sums[r, j] += sum_i a(r, k + i) B[k + i, j] for i < depth
-template <int R, int depth>
+template <int R, int depth, class B>
 NONET_INLINE void stream_rows(const Gemm& g, const Entry& e, int64_t k, int64_t column, int64_t cols, float* sums) {
   F a[R][depth];
 #pragma GCC unroll 8
   for (int i = 0; i < depth; ++i) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) a[r][i] = broadcast(g.transpose_a ? e.a[(k + i) * g.lda + r] : e.a[r * g.lda + k + i]);
+    for (int r = 0; r < R; ++r) {
+      const int64_t at = g.transpose_a ? (k + i) * g.lda + r : r * g.lda + k + i;
+      a[r][i] = broadcast(value_at(g.a, g.a_is_bfloat16, e.a + at));
+    }
   }
-  const float* b = e.b + k * g.ldb + column;
+  const B* b = (const B*)g.b + e.b + k * g.ldb + column;
   for_vectors(cols, [&](int64_t j, int64_t lanes) {
     F sum[R];
 #pragma GCC unroll 4
@@ -127,68 +182,73 @@ NONET_INLINE void stream_rows(const Gemm& g, const Entry& e, int64_t k, int64_t 
   });
 }
 
-template <int R>
+template <int R, class B>
 void stream_block(const Gemm& g, const Entry& e, int64_t column, int64_t cols) {
   constexpr int depth = R == 1 ? 8 : 4;
   alignas(64) float sums[R * stream_columns(R) + width] = {};  // whole vectors at the end too
   int64_t k = 0;
-  for (; k + depth <= g.k; k += depth) stream_rows<R, depth>(g, e, k, column, cols, sums);
-  for (; k < g.k; ++k) stream_rows<R, 1>(g, e, k, column, cols, sums);
+  for (; k + depth <= g.k; k += depth) stream_rows<R, depth, B>(g, e, k, column, cols, sums);
+  for (; k < g.k; ++k) stream_rows<R, 1, B>(g, e, k, column, cols, sums);
+  const Region region{0, R, column, cols};
+  if (!g.accumulate) return finish(g, e, region, {sums, stream_columns(R)}, false);
+  const Sums c = sums_in_c(g, e, region);
   for (int r = 0; r < R; ++r) {
-    float* c = e.c + r * g.n + column;
     for_vectors(cols, [&](int64_t j, int64_t lanes) {
-      const F sum = load(sums + r * stream_columns(R) + j);
-      store_lanes(c + j, g.accumulate ? load_lanes(c + j, lanes) + sum : sum, lanes);
+      float* to = c.data + r * c.row + j;
+      store_lanes(to, load_lanes(to, lanes) + load(sums + r * stream_columns(R) + j), lanes);
     });
-    finish(g, c, 1, cols, bias_at(g, column));
   }
 }
 
 void run_stream(const Gemm& g) {
   using StreamBlock = void (*)(const Gemm& g, const Entry& e, int64_t column, int64_t cols);
-  constexpr StreamBlock blocks_of[] = {stream_block<1>, stream_block<2>, stream_block<3>, stream_block<4>};
+  static constexpr StreamBlock blocks_of[2][4] = {
+      {stream_block<1, float>, stream_block<2, float>, stream_block<3, float>, stream_block<4, float>},
+      {stream_block<1, bfloat16>, stream_block<2, bfloat16>, stream_block<3, bfloat16>, stream_block<4, bfloat16>}};
+  const StreamBlock block = blocks_of[g.b_is_bfloat16][g.m - 1];
   const int64_t columns = stream_columns(g.m);
   const int64_t blocks = divide_up(g.n, columns);
   parallel_for(g.batch * blocks, maximum(1, block_flops / (2 * g.m * g.k * columns)), [&](int64_t first, int64_t last) {
     for (int64_t task = first; task < last; ++task) {
       const int64_t column = task % blocks * columns;
-      blocks_of[g.m - 1](g, entry_of(g, task / blocks), column, minimum(columns, g.n - column));
+      block(g, entry_of(g, task / blocks), column, minimum(columns, g.n - column));
     }
   });
 }
 
 // ---------------------------------------------------------------- few rows, or small k: B is read where it lies
 bool wants_direct(const Gemm& g) {
-  return !g.transpose_b && (g.m <= 2 * tile_rows || g.k <= 8);
+  return !g.transpose_b && (g.m <= 2 * tile_rows || g.k <= 8) && !g.a_is_bfloat16 && !g.b_is_bfloat16;
 }
 
 template <Order order>
-void direct_block(const Gemm& g, const Entry& e, int64_t row, int64_t rows, int64_t column, int64_t cols) {
-  const int64_t whole = cols / tile_columns * tile_columns;
+void direct_block(const Gemm& g, const Entry& e, const Region& r) {
+  const Sums sums = task_sums(g, e, r);
+  // B may be read beyond the last column only where there is one: a copy of the rest is padded.
+  const int64_t unit = g.row_max == nullptr ? tile_columns : panel_columns;
+  const int64_t whole = r.cols / unit * unit;
   alignas(64) float tail[k_block * panel_columns];
   const int64_t step = divide_up(g.k, divide_up(g.k, k_block));
   for (int64_t k = 0; k < g.k; k += step) {
     const int64_t kb = minimum(step, g.k - k);
+    const int64_t at = order == Order::rows ? r.row * g.lda + k : k * g.lda + r.row;
+    Term term{(const float*)g.a + e.a + at, (const float*)g.b + e.b + k * g.ldb + r.column};
     const bool last = k + kb == g.k;
-    const float* a = order == Order::rows ? e.a + row * g.lda + k : e.a + k * g.lda + row;
-    const float* b = e.b + k * g.ldb + column;
-    float* c = e.c + row * g.n + column;
-    const bool add = k > 0 || g.accumulate;
-    if (whole > 0) {
-      const Term term{a, b};
-      brgemm<order>(rows, whole, {&term, 1, kb, g.lda, g.ldb, c, g.n, add, bias_at(g, column)},
-                    [&](int64_t begin, int64_t end) {
-                      if (last) finish(g, c + begin * g.n, end - begin, whole);
-                    });
-    }
-    if (whole < cols) {
-      pack_panel(b + whole, g.ldb, kb, cols - whole, tail);
-      const Term term{a, tail};
-      brgemm<order>(rows, cols - whole,
-                    {&term, 1, kb, g.lda, panel_columns, c + whole, g.n, add, bias_at(g, column + whole)},
-                    [&](int64_t begin, int64_t end) {
-                      if (last) finish(g, c + begin * g.n + whole, end - begin, cols - whole);
-                    });
+    const auto part = [&](int64_t first, int64_t cols, int64_t ldb) {
+      const int64_t column = r.column + first;
+      const Sums part_sums{sums.data + first, sums.row};
+      const Product product{
+          &term, 1, kb, g.lda, ldb, part_sums.data, part_sums.row, k > 0 || g.accumulate, early_bias(g, column)};
+      brgemm<order>(r.rows, cols, product, [&](int64_t begin, int64_t end) {
+        if (last)
+          finish(g, e, {r.row + begin, end - begin, column, cols}, {part_sums.data + begin * sums.row, sums.row}, true);
+      });
+    };
+    if (whole > 0) part(0, whole, g.ldb);
+    if (whole < r.cols) {
+      pack_panel(term.b + whole, g.ldb, kb, r.cols - whole, tail);
+      term.b = tail;
+      part(whole, r.cols - whole, panel_columns);
     }
   }
 }
@@ -205,8 +265,8 @@ void run_direct(const Gemm& g) {
       const Entry e = entry_of(g, task / blocks);
       const int64_t row = task % blocks / col_blocks * rows;
       const int64_t column = task % col_blocks * cols;
-      (g.transpose_a ? direct_block<Order::columns> : direct_block<Order::rows>)(g, e, row, minimum(rows, g.m - row),
-                                                                                 column, minimum(cols, g.n - column));
+      const Region r{row, minimum(rows, g.m - row), column, minimum(cols, g.n - column)};
+      (g.transpose_a ? direct_block<Order::columns> : direct_block<Order::rows>)(g, e, r);
     }
   });
 }
@@ -214,7 +274,7 @@ void run_direct(const Gemm& g) {
 // ---------------------------------------------------------------- the rest: B in panels, A in place or in tiles
 struct Plan {
   int64_t panels;     // of B
-  bool pack_a;        // into tiles [k][height]
+  bool pack_a;        // into tiles [k][height] of float32
   int64_t row_block;  // rows and panels of one task
   int64_t group;
   int64_t batches;       // packed at a time
@@ -225,8 +285,9 @@ struct Plan {
 Plan plan(const Gemm& g) {
   Plan p;
   p.panels = divide_up(g.n, panel_columns);
-  // Transposed, or rows a multiple of 4 KB apart, which all fall into the same few cache lines.
-  p.pack_a = g.m > tile_rows && g.n > 2 * panel_columns && (g.transpose_a ? g.k > 16 : g.lda % 1024 == 0);
+  // Transposed, or rows a multiple of 4 KB apart, which all fall into the same few cache lines; or bfloat16.
+  p.pack_a =
+      g.a_is_bfloat16 || (g.m > tile_rows && g.n > 2 * panel_columns && (g.transpose_a ? g.k > 16 : g.lda % 1024 == 0));
   p.row_block = divide_up(g.m, divide_up(g.m, 128));
   const int64_t strip = 2 * g.k * panel_columns;  // operations per row and panel
   const int64_t target = maximum(2 * block_flops, strip * g.m * p.panels * g.batch / 64);
@@ -251,7 +312,7 @@ Plan plan(const Gemm& g) {
 }
 
 bool wants_panels(const Gemm& g) {
-  return g.m > 0 && g.n > 0 && g.k > 0 && g.batch > 0 && !wants_dot(g) && !wants_direct(g);
+  return g.m > 0 && g.n > 0 && g.k > 0 && g.batch > 0 && !wants_dot(g) && !wants_stream(g) && !wants_direct(g);
 }
 
 int64_t workspace(const Gemm& g) {
@@ -265,18 +326,24 @@ int64_t packed_bytes(const Gemm& g) {
 }
 
 // Rows [row, row + height) of op(A) as a tile [k][height].
-void pack_tile(const Gemm& g, const float* a, int64_t row, int64_t height, float* to) {
-  for (int64_t k = 0; k < g.k; ++k) {
-    for (int64_t r = 0; r < height; ++r) *to++ = g.transpose_a ? a[k * g.lda + row + r] : a[(row + r) * g.lda + k];
+template <class A>
+void pack_tile(const Gemm& g, const A* a, int64_t row, int64_t height, float* to) {
+  const int64_t along = g.transpose_a ? g.lda : 1;
+  const int64_t down = g.transpose_a ? 1 : g.lda;
+  a += row * down;
+  for (int64_t k = 0; k < g.k; ++k, a += along) {
+    for (int64_t r = 0; r < height; ++r) *to++ = value_at(a, sizeof(A) == sizeof(bfloat16), r * down);
   }
 }
 
-void pack_a_block(const Gemm& g, const Plan& p, const float* a, int64_t row, float* packed) {
+template <class A>
+void pack_a_block(const Gemm& g, const Plan& p, const A* a, int64_t row, float* packed) {
   for_tiles(minimum(p.row_block, g.m - row), tile_rows,
             [&](int64_t r, int64_t height) { pack_tile(g, a, row + r, height, packed + (row + r) * g.k); });
 }
 
-void pack_b_panel(const Gemm& g, const float* b, int64_t panel, float* to) {
+template <class B>
+void pack_panel_of(const Gemm& g, const B* b, int64_t panel, float* to) {
   const int64_t column = panel * panel_columns;
   const int64_t cols = minimum(panel_columns, g.n - column);
   if (g.transpose_b) {
@@ -285,49 +352,61 @@ void pack_b_panel(const Gemm& g, const float* b, int64_t panel, float* to) {
     pack_panel(b + column, g.ldb, g.k, cols, to);
   }
 }
+// b: where the entry begins.
+void pack_b_panel(const Gemm& g, int64_t b, int64_t panel, float* to) {
+  if (g.b_is_bfloat16) {
+    pack_panel_of(g, (const bfloat16*)g.b + b, panel, to);
+  } else {
+    pack_panel_of(g, (const float*)g.b + b, panel, to);
+  }
+}
 
 void pack_b(const Gemm& g, void* packed) {
   const int64_t panel_floats = g.k * panel_columns;
   parallel_for(divide_up(g.n, panel_columns), maximum(1, 32768 / panel_floats), [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel)
-      pack_b_panel(g, g.b, panel, (float*)packed + panel * panel_floats);
+    for (int64_t panel = begin; panel < end; ++panel) pack_b_panel(g, 0, panel, (float*)packed + panel * panel_floats);
   });
 }
 
-struct Block {
-  int64_t row, rows;
-  int64_t panel, panels;
-};
-
-// One block of C over the whole of k. b: panels of the block; packed_a: tiles of the entry, or null.
-void packed_block(const Gemm& g, const Entry& e, const Block& block, const float* b, const float* packed_a) {
+// One region of C over the whole of k. b: its panels; packed_a: tiles of the entry, or null.
+void packed_region(const Gemm& g, const Entry& e, const Region& r, const float* b, const float* packed_a) {
+  const Sums sums = task_sums(g, e, r);
   const int64_t step = divide_up(g.k, divide_up(g.k, k_block));
   for (int64_t k = 0; k < g.k; k += step) {
     const int64_t kb = minimum(step, g.k - k);
-    for (int64_t panel = 0; panel < block.panels; ++panel) {
-      const int64_t column = (block.panel + panel) * panel_columns;
-      const int64_t cols = minimum(panel_columns, g.n - column);
-      const float* bk = b + (panel * g.k + k) * panel_columns;
-      float* c = e.c + block.row * g.n + column;
-      Term term{nullptr, bk};
-      Product product{&term, 1, kb, g.lda, panel_columns, c, g.n, k > 0 || g.accumulate, bias_at(g, column)};
+    for (int64_t first = 0; first < r.cols; first += panel_columns) {
+      const int64_t column = r.column + first;
+      const int64_t cols = minimum(panel_columns, r.cols - first);
+      Term term{nullptr, b + first * g.k + k * panel_columns};
+      Product product{&term,
+                      1,
+                      kb,
+                      g.lda,
+                      panel_columns,
+                      sums.data + first,
+                      sums.row,
+                      k > 0 || g.accumulate,
+                      early_bias(g, column)};
       const auto epilogue = [&](int64_t begin, int64_t end) {
-        if (k + kb == g.k) finish(g, c + begin * g.n, end - begin, cols);
+        if (k + kb == g.k) {
+          finish(g, e, {r.row + begin, end - begin, column, cols}, {sums.data + first + begin * sums.row, sums.row},
+                 true);
+        }
       };
       if (packed_a != nullptr) {
-        for_tiles(block.rows, tile_rows, [&](int64_t row, int64_t height) {
-          term.a = packed_a + (block.row + row) * g.k + k * height;
+        for_tiles(r.rows, tile_rows, [&](int64_t row, int64_t height) {
+          term.a = packed_a + (r.row + row) * g.k + k * height;
           product.lda = height;
-          product.c = c + row * g.n;
+          product.c = sums.data + first + row * sums.row;
           brgemm<Order::columns>(height, cols, product, NoEpilogue{});
           epilogue(row, row + height);
         });
       } else if (g.transpose_a) {
-        term.a = e.a + k * g.lda + block.row;
-        brgemm<Order::columns>(block.rows, cols, product, epilogue);
+        term.a = (const float*)g.a + e.a + k * g.lda + r.row;
+        brgemm<Order::columns>(r.rows, cols, product, epilogue);
       } else {
-        term.a = e.a + block.row * g.lda + k;
-        brgemm<Order::rows>(block.rows, cols, product, epilogue);
+        term.a = (const float*)g.a + e.a + r.row * g.lda + k;
+        brgemm<Order::rows>(r.rows, cols, product, epilogue);
       }
     }
   }
@@ -352,8 +431,14 @@ void run_packed(const Gemm& g, float* workspace) {
             pack_b_panel(g, entry_of(g, first + u / panels).b, panel + u % panels, workspace + u * panel_floats);
           } else {
             const int64_t i = (u - units_b) / row_blocks;
-            pack_a_block(g, p, entry_of(g, first + i).a, (u - units_b) % row_blocks * p.row_block,
-                         packed_a + i * p.entry_floats);
+            const int64_t row = (u - units_b) % row_blocks * p.row_block;
+            const int64_t a = entry_of(g, first + i).a;
+            float* to = packed_a + i * p.entry_floats;
+            if (g.a_is_bfloat16) {
+              pack_a_block(g, p, (const bfloat16*)g.a + a, row, to);
+            } else {
+              pack_a_block(g, p, (const float*)g.a + a, row, to);
+            }
           }
         }
       });
@@ -365,9 +450,11 @@ void run_packed(const Gemm& g, float* workspace) {
           const int64_t i = t / tasks;
           const int64_t row = t % tasks % row_blocks * p.row_block;
           const int64_t from = t % tasks / row_blocks * p.group;
-          const Block block{row, minimum(p.row_block, g.m - row), panel + from, minimum(p.group, panels - from)};
-          packed_block(g, entry_of(g, first + i), block, packed_b + (i * panels + from) * panel_floats,
-                       p.pack_a ? packed_a + i * p.entry_floats : nullptr);
+          const int64_t column = (panel + from) * panel_columns;
+          const int64_t cols = minimum(minimum(p.group, panels - from) * panel_columns, g.n - column);
+          packed_region(g, entry_of(g, first + i), {row, minimum(p.row_block, g.m - row), column, cols},
+                        packed_b + (i * panels + from) * panel_floats,
+                        p.pack_a ? packed_a + i * p.entry_floats : nullptr);
         }
       });
     }

@@ -1,4 +1,5 @@
-// Packing of B into the panels that brgemm.h reads: [k][32], zeros in columns that the matrix lacks. *.simd.cpp only.
+// Packing of B, float32 or bfloat16, into the panels that brgemm.h reads: float32 [k][32], zeros in columns that the
+// matrix lacks. *.simd.cpp only.
 #pragma once
 
 #include "ops/matmul/brgemm.h"
@@ -7,7 +8,8 @@
 namespace nonet::NONET_NS {
 
 // From B [k, cols] with rows ldb apart.
-static inline void pack_panel(const float* b, int64_t ldb, int64_t k, int64_t cols, float* panel) {
+template <class B>
+static void pack_panel(const B* b, int64_t ldb, int64_t k, int64_t cols, float* panel) {
   for (int64_t i = 0; i < k; ++i, b += ldb, panel += panel_columns) {
     for (int64_t j = 0; j < panel_columns; j += width) {
       const int64_t lanes = cols - j < width ? cols - j : width;
@@ -17,7 +19,8 @@ static inline void pack_panel(const float* b, int64_t ldb, int64_t k, int64_t co
 }
 
 // From B^T [cols, k] with rows ldb apart.
-static inline void pack_panel_transposed(const float* b, int64_t ldb, int64_t k, int64_t cols, float* panel) {
+template <class B>
+static void pack_panel_transposed(const B* b, int64_t ldb, int64_t k, int64_t cols, float* panel) {
   for (int64_t j = 0; j < panel_columns; j += width) {
     for (int64_t i = 0; i < k; i += width) {
       const int64_t lanes = k - i < width ? k - i : width;

@@ -11,7 +11,7 @@ namespace {
 
 struct Copy {
   std::weak_ptr<Storage> source;
-  const float* b;
+  const void* b;
   int64_t n, k, ldb;
   bool transpose;
   const MatmulKernels* kernels;

@@ -22,8 +22,9 @@ constexpr int64_t step_bytes(int terms) {
 typedef uint16_t Halves __attribute__((vector_size(64)));
 
 // The values of a matrix: line l, position k at data[l * line + k * along]; one of the two distances is 1.
+template <class T>
 struct Lines {
-  const float* data;
+  const T* data;
   int64_t line;
   int64_t along;
 };
@@ -68,22 +69,40 @@ NONET_INLINE void transpose_pairs(U (&v)[16]) {
   for (int i = 0; i < 16; ++i) v[i] = (U)rows[i];
 }
 
+// The tile of 16 lines and 32 values of k at x as bfloat16 holds them: one term, and nothing to split.
+NONET_INLINE U line_of(const bfloat16* p, int64_t depth) {
+  U out{};
+  if (depth >= 32) {
+    __builtin_memcpy(&out, p, sizeof out);
+  } else if (depth > 0) {
+    __builtin_memcpy(&out, p, depth * sizeof *p);
+  }
+  return out;
+}
+NONET_INLINE U line_of(const float*, int64_t) {
+  return U{};
+}
+
 // One tile per term, tile_of(t), from 16 lines and 32 values of k at x, of which `lines` and `depth` exist.
 // rows: a tile of A, else of B.
-template <int terms, bool rows, class TileOf>
-NONET_INLINE void pack_tile_terms(const Lines& x, int64_t lines, int64_t depth, const TileOf& tile_of) {
+template <int terms, bool rows, class T, class TileOf>
+NONET_INLINE void pack_tile_terms(const Lines<T>& x, int64_t lines, int64_t depth, const TileOf& tile_of) {
   U out[terms][16];
   const bool contiguous = x.along == 1;
-  const auto part = [](const float* p, int64_t lanes) { return lanes <= 0 ? F{} : load_lanes(p, minimum(lanes, 16)); };
+  const auto part = [](const T* p, int64_t lanes) { return lanes <= 0 ? F{} : load_lanes(p, minimum(lanes, 16)); };
   for (int i = 0; i < 16; ++i) {
     U first[terms];
     U second[terms];
+    if (contiguous && sizeof(T) == sizeof(bfloat16)) {
+      out[0][i] = i < lines ? line_of(x.data + i * x.line, depth) : U{};
+      continue;
+    }
     if (contiguous) {  // line i
-      const float* p = x.data + i * x.line;
+      const T* p = x.data + i * x.line;
       split(i < lines ? part(p, depth) : F{}, first);
       split(i < lines ? part(p + 16, depth - 16) : F{}, second);
     } else {  // pair i of k
-      const float* p = x.data + 2 * i * x.along;
+      const T* p = x.data + 2 * i * x.along;
       split(2 * i < depth ? part(p, lines) : F{}, first);
       split(2 * i + 1 < depth ? part(p + x.along, lines) : F{}, second);
     }
@@ -98,13 +117,13 @@ NONET_INLINE void pack_tile_terms(const Lines& x, int64_t lines, int64_t depth, 
 }
 
 // Steps of a strip from k on: `lines` of 32 and `depth` values of k exist; steps cover depth.
-template <int terms, bool rows>
-static inline void pack_strip(const Lines& x, int64_t lines, int64_t depth, uint16_t* to) {
+template <int terms, bool rows, class T>
+static void pack_strip(const Lines<T>& x, int64_t lines, int64_t depth, uint16_t* to) {
   const FlushDenormals flush;
   for (int64_t k = 0; k < depth; k += step_k, to += step_bytes(terms) / 2) {
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t first = 16 * half;
-      const Lines part{x.data + first * x.line + k * x.along, x.line, x.along};
+      const Lines<T> part{x.data + first * x.line + k * x.along, x.line, x.along};
       pack_tile_terms<terms, rows>(part, maximum(0, lines - first), minimum(step_k, depth - k),
                                    [&](int t) { return to + (2 * t + half) * tile_bytes / 2; });
     }
@@ -118,7 +137,8 @@ struct Exponents {
 };
 inline constexpr Exponents all_zero{127, -127};
 
-static inline Exponents exponents(const Lines& x, int64_t lines, int64_t depth) {
+template <class T>
+static Exponents exponents(const Lines<T>& x, int64_t lines, int64_t depth) {
   Exponents out = all_zero;
   const auto add = [&out](uint32_t bits) {
     if (bits == 0) return;

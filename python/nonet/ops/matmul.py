@@ -55,35 +55,49 @@ def mm(input: TensorLike, mat2: TensorLike) -> Tensor:
 def bmm(input: TensorLike, mat2: TensorLike) -> Tensor:
     """[b, m, k] times [b, k, n], matrix by matrix. Errors: ValueError for shapes."""
     a, b = as_tensor(input), as_tensor(mat2)
-    if a.ndim == 3 and b.ndim == 3 and a.shape[0] != b.shape[0]:
-        raise ValueError(
-            f"bmm: both arguments must have one batch size, got {list(a.shape)} and {list(b.shape)}"
-        )
-    return _ranked(a, b, 3, 3, "bmm")
+    _check_batches(a, b, "bmm")
+    return _product(a, b, False, False, "bmm")
 
 
 def addmm(
     input: TensorLike, mat1: TensorLike, mat2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta input + alpha mat1 @ mat2; input broadcasts to [m, n] and is not read if beta is 0. Errors: ValueError."""
-    return _added(input, mm(mat1, mat2), beta, alpha, "addmm")
+    a, b = as_tensor(mat1), as_tensor(mat2)
+    _check_ranks(a, b, 2, 2, "addmm")
+    return _added(as_tensor(input), a, b, beta, alpha, "addmm")
 
 
 def baddbmm(
     input: TensorLike, batch1: TensorLike, batch2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta input + alpha bmm(batch1, batch2); input broadcasts and is not read if beta is 0. Errors: ValueError."""
-    return _added(input, bmm(batch1, batch2), beta, alpha, "baddbmm")
+    a, b = as_tensor(batch1), as_tensor(batch2)
+    _check_batches(a, b, "baddbmm")
+    return _added(as_tensor(input), a, b, beta, alpha, "baddbmm")
 
 
-def _added(input: TensorLike, product: Tensor, beta: float, alpha: float, op: str) -> Tensor:
-    x = as_tensor(input)
-    out = product if alpha == 1 else product * alpha
-    if beta != 0:
+def _added(x: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float, op: str) -> Tensor:
+    """beta x + alpha a @ b, in the product's own pass where x has its shape and dtype."""
+    code = Current.code
+    shape = (*a.shape[:-1], b.shape[-1])
+    fused = beta == 1 and x.shape == shape and x.dtype == a.dtype
+    y = _core.matmul_forward(a.array, b.array, False, False, code, op, alpha, x.array if fused else None)
+    out = record(y, (a, b, x if fused else None), _added_rule, (a.array, b.array, alpha, code))
+    if beta != 0 and not fused:
         out = out + (x if beta == 1 else x * beta)
-    if out.shape != product.shape:
-        raise ValueError(f"{op}: input must broadcast to {list(product.shape)}, got {list(x.shape)}")
+    if out.shape != shape:
+        raise ValueError(f"{op}: input must broadcast to {list(shape)}, got {list(x.shape)}")
     return out
+
+
+def _added_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, Array | None, Array]:
+    x, y, alpha, code = saved
+    scaled = dy if alpha == 1 else _core.mul(dy, alpha)
+    da, db = _core.matmul_backward(
+        scaled, x, y, False, False, code, needs[0] is not False, needs[1] is not False
+    )
+    return da, db, dy
 
 
 def mv(input: TensorLike, vec: TensorLike) -> Tensor:
@@ -120,6 +134,14 @@ def _check_ranks(a: Tensor, b: Tensor, rank_a: int, rank_b: int, op: str) -> Non
     if a.ndim != rank_a or b.ndim != rank_b:
         raise ValueError(
             f"{op}: arguments must have {rank_a} and {rank_b} axes, got shapes {list(a.shape)} and {list(b.shape)}"
+        )
+
+
+def _check_batches(a: Tensor, b: Tensor, op: str) -> None:
+    _check_ranks(a, b, 3, 3, op)
+    if a.shape[0] != b.shape[0]:
+        raise ValueError(
+            f"{op}: both arguments must have one batch size, got {list(a.shape)} and {list(b.shape)}"
         )
 
 
@@ -173,9 +195,13 @@ def linear_act(
     bias: TensorLike | None,
     activation: str | None,
     *,
+    residual: TensorLike | None = None,
     precision: str | None = None,
 ) -> Tensor:
-    """activation(linear(input, weight, bias)) in one pass; activation: relu, tanh, sigmoid, gelu, gelu_tanh or None."""
+    """activation(linear(input, weight, bias) + residual) in one pass.
+
+    activation: relu, tanh, sigmoid, gelu, gelu_tanh or None. residual: like the result. Errors: ValueError.
+    """
     if activation not in ACTIVATIONS:
         raise ValueError(f"linear_act: activation must be one of {[*ACTIVATIONS]}, got {activation!r}")
     kind = ACTIVATIONS[activation]
@@ -183,9 +209,12 @@ def linear_act(
     x, w = as_tensor(input), as_tensor(weight)
     b = None if bias is None else as_tensor(bias)
     xa, wa = x.array, w.array
-    keep = wants_grad(x, w, b)
-    y, before = _core.linear_activation_forward(xa, wa, None if b is None else b.array, kind, code, keep)
-    return record(y, (x, w, b), _linear_rule, (xa, wa, y if before is None else before, kind, code))
+    r = None if residual is None else as_tensor(residual)
+    keep = wants_grad(x, w, b, r)
+    ba, ra = None if b is None else b.array, None if r is None else r.array
+    y, before = _core.linear_activation_forward(xa, wa, ba, ra, kind, code, keep)
+    inputs = (x, w, b) if r is None else (x, w, b, r)
+    return record(y, inputs, _linear_rule, (xa, wa, y if before is None else before, kind, code))
 
 
 def _linear_rule(saved: Any, dy: Array, needs: list[Need]) -> Any:
