@@ -6,7 +6,6 @@ their peak is added when the core has `peak_amx(iterations, threads) -> operatio
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +14,10 @@ import nonet
 from nonet import _core
 from nonet.bench.harness import Contestant, Effort, Guard, compare
 from nonet.bench.machine import available_memory, cache_sizes
+from nonet.ops.isa import available_isas, use_isa
 
-__all__ = ["ISAS", "Peak", "Peaks", "ram_bytes", "working_sets"]
+__all__ = ["Peak", "Peaks", "ram_bytes", "working_sets"]
 
-ISAS = ("scalar", "avx2", "avx512")  # those with vectors of their own
 # Products of bfloat16 tiles that a float32 product takes at a precision.
 PRODUCTS = {"highest": 6, "high": 3, "medium": 1, "bfloat16": 1}
 UNIT = 128 * 4  # bytes: the parts that peak_read and peak_copy take are multiples of it
@@ -122,10 +121,10 @@ def ram_bytes(caches: Mapping[str, int]) -> int:
 
 
 def _compute_peaks(guard: Guard, effort: Effort, threads: int) -> Iterator[Peak]:
-    best = _core.detected_isa()
-    for isa in ISAS[: ISAS.index(best) + 1] if best in ISAS else ISAS:
-        with _using(isa):
-            yield _rate("fma", isa, threads, _core.peak_fma, guard, effort)
+    for isa in available_isas():
+        if isa != "amx":  # avx512 with tiles
+            with use_isa(isa):
+                yield _rate("fma", isa, threads, _core.peak_fma, guard, effort)
     amx: Callable[[int, int], int] | None = getattr(_core, "peak_amx", None)
     if amx is not None:
         try:
@@ -160,13 +159,3 @@ def _memory_peaks(guard: Guard, effort: Effort, threads: int) -> Iterator[Peak]:
             timing = compare([Contestant(kind, call)], effort=effort, guard=guard)[kind]
             gigabytes = moved * repeats / 1e9
             yield Peak(kind, level, threads, gigabytes / timing.best, gigabytes / timing.median, timing.clean)
-
-
-@contextlib.contextmanager
-def _using(isa: str) -> Iterator[None]:
-    before = _core.isa()
-    _core.set_isa(isa)
-    try:
-        yield
-    finally:
-        _core.set_isa(before)

@@ -10,24 +10,9 @@ import numpy as np
 import pytest
 
 import nonet
-from nonet import _core
+from nonet.ops.isa import available_isas, use_isa
 
-ISAS = ["scalar", "avx2", "avx512", "amx"]
 EPS = float(np.finfo(np.float32).eps)
-
-
-def available_isas() -> list[str]:
-    return ISAS[: ISAS.index(_core.detected_isa()) + 1]
-
-
-@contextmanager
-def use_isa(name: str) -> Iterator[None]:
-    before = _core.isa()
-    _core.set_isa(name)
-    try:
-        yield
-    finally:
-        _core.set_isa(before)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nonet import _core
 from nonet.cli.errors import FAILED, OK, sentence
-from nonet.cli.info import ISAS, collect
+from nonet.cli.info import collect
 from nonet.cli.selftest import CHECKS, TOLERANCE, error_of
+from nonet.ops.isa import ISAS, use_isa
 from nonet.train.log import to_json
 
 
@@ -36,17 +36,14 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(family: str, isa: str) -> dict[str, Any]:
     """Runs one family's check on one instruction set; an exception in it is a failure with its sentence."""
-    before = _core.isa()
     error, problem = 0.0, None
     try:
-        _core.set_isa(isa)
-        rng = np.random.default_rng(0)
-        for result, expected in CHECKS[family](rng):
-            error = max(error, error_of(result, expected))
+        with use_isa(isa):
+            rng = np.random.default_rng(0)
+            for result, expected in CHECKS[family](rng):
+                error = max(error, error_of(result, expected))
     except Exception as exception:  # whatever it is, the other checks go on
         problem = sentence(exception)
-    finally:
-        _core.set_isa(before)
     ok = problem is None and error <= TOLERANCE
     if problem is None and not ok:
         problem = f"error {error:.1e}, at most {TOLERANCE:.0e} allowed"

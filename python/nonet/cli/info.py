@@ -12,9 +12,9 @@ from typing import Any
 import nonet
 from nonet import _core
 from nonet.cli.errors import OK
+from nonet.ops.isa import available_isas
 from nonet.train.log import to_json
 
-ISAS = ("scalar", "avx2", "avx512", "amx")
 NO_CUDA = "this version of nonet has no CUDA kernels"
 # Distribution and module of every optional package, by the extra that brings it.
 EXTRAS = {
@@ -51,7 +51,7 @@ def collect() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "isa": _core.isa(),
         "detected_isa": _core.detected_isa(),
-        "isas": list(ISAS[: ISAS.index(_core.detected_isa()) + 1]),
+        "isas": list(available_isas()),
         "threads": nonet.num_threads(),
         "cpus": len(os.sched_getaffinity(0)),
         "cuda": False,
