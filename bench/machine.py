@@ -36,6 +36,7 @@ def machine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "isa": _core.isa(),
         "detected_isa": _core.detected_isa(),
+        "emulated": _core.emulated(),
         "threads": nonet.num_threads(),
         "caches": cache_sizes(),
     }
@@ -44,6 +45,8 @@ def machine() -> dict[str, Any]:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """What makes two machines incomparable, in words; empty if nothing does."""
     names = {"cpu": "CPU model", "isa": "instruction set", "threads": "number of threads"}
+    if a.get("emulated", False) != b.get("emulated", False):
+        return ["an emulated and a real instruction set"]
     return [
         f"{words} {a.get(key)} and {b.get(key)}" for key, words in names.items() if a.get(key) != b.get(key)
     ]

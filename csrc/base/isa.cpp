@@ -83,6 +83,14 @@ Isa detected_isa() {
   return best;
 }
 
+bool emulated() {
+#if defined(NONET_EMULATE_AVX512)
+  return true;
+#else
+  return false;
+#endif
+}
+
 Isa isa() {
   return static_cast<Isa>(current().load(std::memory_order_relaxed));
 }

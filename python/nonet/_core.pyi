@@ -66,6 +66,7 @@ __all__: list[str] = [
     "embedding_forward",
     "embedding_renorm",
     "empty_cache",
+    "emulated",
     "eq",
     "erf",
     "erf_backward",
@@ -163,6 +164,7 @@ __all__: list[str] = [
     "pad_forward",
     "pair_loss_backward",
     "pair_loss_forward",
+    "peak_amx",
     "peak_copy",
     "peak_fma",
     "peak_read",
@@ -624,6 +626,11 @@ def embedding_renorm(
     p: typing.SupportsFloat | typing.SupportsIndex,
 ) -> None: ...
 def empty_cache() -> None: ...
+def emulated() -> bool:
+    """
+    whether avx512 and amx are emulated
+    """
+
 def eq(x: Array | float | None, z: Array | float | None) -> Array: ...
 def erf(x: Array | None) -> Array: ...
 def erf_backward(dy: Array | None, saved: Array | None) -> Array: ...
@@ -1054,6 +1061,9 @@ def pair_loss_forward(
     reduction: str,
     count: typing.SupportsInt | typing.SupportsIndex,
 ) -> Array: ...
+def peak_amx(
+    iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
+) -> int: ...
 def peak_copy(
     x: Array | None,
     y: Array | None,

@@ -206,6 +206,7 @@ def test_verdicts():
         ({"cpu": "Y"}, "CPU model X and Y"),
         ({"isa": "avx2"}, "set avx512 and avx2"),
         ({"threads": 1}, "threads 2 and 1"),
+        ({"emulated": True}, "an emulated and a real instruction set"),
     ],
 )
 def test_other_machines_are_refused(change, words):
@@ -217,7 +218,7 @@ def test_other_machines_are_refused(change, words):
 # ---- the machine
 def test_machine(tmp_path):
     assert differences(machine(), machine()) == []
-    assert set(machine()) == {"cpu", "cpus", "isa", "detected_isa", "threads", "caches"}
+    assert set(machine()) == {"cpu", "cpus", "isa", "detected_isa", "emulated", "threads", "caches"}
     (tmp_path / "cpuinfo").write_text(
         "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Some CPU\nstepping\t: 8\n"
     )

@@ -20,6 +20,23 @@ def test_fma_counts_its_operations(isa, threads):
             assert _core.peak_fma(iterations, threads) == 2 * 2 * 12 * LANES[isa] * iterations * threads
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_amx_counts_its_operations(threads):
+    if "amx" not in available_isas():
+        with pytest.raises(
+            RuntimeError, match=f"peak_amx: needs AMX tiles, this machine has {available_isas()[-1]}"
+        ):
+            _core.peak_amx(1, 1)
+        return
+    with use_threads(3):
+        for iterations in (1, 2, 11):  # the tiles are checked inside
+            assert _core.peak_amx(iterations, threads) == 2 * 5 * 2 * 16 * 16 * 32 * iterations * threads
+        with pytest.raises(ValueError, match="peak_amx: threads must be from 1 to 3, got 4"):
+            _core.peak_amx(1, 4)
+        with pytest.raises(ValueError, match="peak_amx: iterations must be at least 1, got 0"):
+            _core.peak_amx(0, 1)
+
+
 @pytest.mark.parametrize("isa", available_isas())
 @pytest.mark.parametrize(("units", "threads"), [(1, 1), (6, 1), (6, 3), (512, 2)])
 def test_read_and_copy(isa, units, threads):

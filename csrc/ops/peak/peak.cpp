@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "array/array.h"
+#include "base/isa.h"
 #include "base/threads.h"
 
 namespace nonet {
@@ -29,17 +30,34 @@ double total(const std::vector<double>& parts) {
   return sum;
 }
 
+// work(iterations) on every thread; the registers must end up as they do without an iteration.
+template <class Work>
+void run_checked(int64_t iterations, int64_t threads, const char* op, const Work& work) {
+  check_threads(threads, op);
+  check(iterations >= 1, op, ": iterations must be at least 1, got ", iterations);
+  std::vector<double> sums(threads);
+  parallel_blocks(threads, [&](int64_t block) { sums[block] = work(iterations); });
+  const double want = work(0) * static_cast<double>(threads);
+  check<RuntimeError>(total(sums) == want, op, ": the registers must sum to ", want, ", got ", total(sums));
+}
+
 }  // namespace
 
 int64_t peak_fma(int64_t iterations, int64_t threads) {
-  check_threads(threads, "peak_fma");
-  check(iterations >= 1, "peak_fma: iterations must be at least 1, got ", iterations);
   const PeakKernels& kernels = peak_kernels();
-  std::vector<double> sums(threads);
-  parallel_blocks(threads, [&](int64_t block) { sums[block] = kernels.fma(iterations, -1.f, 1.f); });
-  const double want = kernels.fma(0, -1.f, 1.f) * static_cast<double>(threads);
-  check<RuntimeError>(total(sums) == want, "peak_fma: the registers must sum to ", want, ", got ", total(sums));
+  run_checked(iterations, threads, "peak_fma", [&](int64_t count) { return kernels.fma(count, -1.f, 1.f); });
   return iterations * threads * kernels.flops;
+}
+
+int64_t peak_amx(int64_t iterations, int64_t threads) {
+  check<RuntimeError>(detected_isa() == Isa::amx, "peak_amx: needs AMX tiles, this machine has ", name(detected_isa()));
+#if defined(__x86_64__)
+  const TilePeakKernels& kernels = avx512::tile_peak_kernels;
+  run_checked(iterations, threads, "peak_amx", kernels.dots);
+  return iterations * threads * kernels.flops;
+#else
+  return 0;
+#endif
 }
 
 double peak_read(const Array& x, int64_t repeats, int64_t threads) {

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
         return OK
     print(f"nonet {facts['nonet']} on Python {facts['python']}, {facts['platform']}")
     lower = "" if facts["isa"] == facts["detected_isa"] else f" (this machine has {facts['detected_isa']})"
-    print(f"instruction set  {facts['isa']}{lower}")
+    emulated = "; avx512 and amx are emulated, for tests" if facts["emulated"] else ""
+    print(f"instruction set  {facts['isa']}{lower}{emulated}")
     print(f"threads          {facts['threads']} of {facts['cpus']} processors")
     print(f"CUDA             no: {facts['cuda_reason']}")
     for name, version in facts["packages"].items():
@@ -52,6 +53,7 @@ def collect() -> dict[str, Any]:
         "isa": _core.isa(),
         "detected_isa": _core.detected_isa(),
         "isas": list(available_isas()),
+        "emulated": _core.emulated(),
         "threads": nonet.num_threads(),
         "cpus": len(os.sched_getaffinity(0)),
         "cuda": False,
