@@ -83,16 +83,37 @@ struct type_caster<nonet::Shape> {
   }
 };
 
-// DType <-> its name. A string compare costs less than an enum object from Python.
+// DType <-> its name. A string compare costs less than an enum object from Python. On the way in also what NumPy knows
+// by such a name, and Python's float, int and bool.
 template <>
 struct type_caster<nonet::DType> {
-  PYBIND11_TYPE_CASTER(nonet::DType, const_name("str"));
+  PYBIND11_TYPE_CASTER(nonet::DType, io_name("str | type | numpy.dtype[typing.Any]", "str"));
 
   bool load(handle source, bool) {
-    const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8(source.ptr()) : nullptr;
-    if (text == nullptr) return false;
-    value = nonet::dtype_from_name(text);
+    if (source.is_none()) return false;
+    if (PyUnicode_Check(source.ptr())) {
+      const char* text = PyUnicode_AsUTF8(source.ptr());
+      if (text == nullptr) throw error_already_set();
+      value = nonet::dtype_from_name(text);
+    } else if (source.ptr() == reinterpret_cast<PyObject*>(&PyFloat_Type)) {
+      value = nonet::DType::float32;
+    } else {
+      value = nonet::dtype_from_name(numpy_name(source));
+    }
     return true;
+  }
+
+  // NumPy's name of a dtype or a scalar type; of what it does not know, or stores in another order, as it is written.
+  static std::string numpy_name(handle source) {
+    const object numpy_dtype = module_::import("numpy").attr("dtype");
+    if (PyType_Check(source.ptr()) || isinstance(source, numpy_dtype)) {
+      try {
+        const object dtype = numpy_dtype(source);
+        return str(dtype.attr(dtype.attr("isnative").cast<bool>() ? "name" : "str"));
+      } catch (const error_already_set&) {  // a class that is no dtype
+      }
+    }
+    return repr(source);
   }
 
   static handle cast(nonet::DType dtype, return_value_policy, handle) {

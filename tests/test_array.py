@@ -6,6 +6,7 @@ import copy
 import ctypes
 import gc
 import pickle
+import re
 import weakref
 
 import ml_dtypes
@@ -42,6 +43,59 @@ def test_numpy_round_trip(dtype, shape):
 def test_other_dtypes_are_converted(given, kept):
     assert nonet.tensor(np.array([1, 2], given)).dtype == kept
     np.testing.assert_array_equal(nonet.tensor(np.array([1, 2], given)).numpy(), [1, 2])
+
+
+ALIASES = [
+    *((getattr(np, name), name) for name in ("float32", "int64", "int32", "uint8", "bool_")),
+    *((np.dtype(name), name) for name in ("float32", "int64", "int32", "uint8", "bool")),
+    *((kind, "bfloat16") for kind in (ml_dtypes.bfloat16, np.dtype(ml_dtypes.bfloat16))),
+    *((float, "float32"), (int, "int64"), (bool, "bool")),
+]
+
+
+@pytest.mark.parametrize(("given", "name"), ALIASES, ids=str)
+def test_dtypes_of_numpy_and_python(given, name):
+    name = name.rstrip("_")
+    x = nonet.tensor([1.0, 0.0])
+    for made in (
+        nonet.tensor([1, 0], dtype=given),
+        nonet.as_tensor(x, given),
+        nonet.full((2,), 1, dtype=given),
+        nonet.zeros_like(x, dtype=given),
+        nonet.arange(2, dtype=given),
+        x.to(given),
+        x.to(dtype=given),
+    ):
+        assert made.dtype == name
+    if name in ("float32", "bfloat16"):
+        assert {p.dtype for p in nonet.nn.Linear(2, 3, dtype=given).parameters()} == {name}
+        assert {p.dtype for p in nonet.nn.Linear(2, 3).to(given).parameters()} == {name}
+        leaf = nonet.tensor([1.0, 2.0], requires_grad=True)
+        leaf.to(given).sum().backward()  # stays on the tape
+        assert leaf.grad is not None and leaf.grad.tolist() == [1, 1]
+        assert (nonet.as_tensor(leaf, given) is leaf) == (leaf.to(given) is leaf) == (name == "float32")
+    else:
+        assert nonet.full((), 2**62 + 1, dtype=np.int64).item() == 2**62 + 1
+        with pytest.raises(TypeError, match=f"Module.to: dtype must be float32 or bfloat16, got {name}"):
+            nonet.nn.Linear(2, 3).to(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        *((np.float64, "float64"), (np.dtype("int16"), "int16"), (np.dtype(">f4"), ">f4"), (str, "str")),
+        *((complex, "complex128"), (dict, "object"), (3, "3"), (np.floating, "<class 'numpy.floating'>")),
+    ],
+)
+def test_other_dtypes_are_refused(given, words):
+    for call in (lambda: nonet.tensor([1.0], dtype=given), lambda: nonet.tensor([1.0]).to(given)):
+        with pytest.raises(TypeError, match=re.escape("dtype: expected one of float32, ")) as caught:
+            call()
+        assert str(caught.value).endswith(f"or Python's float or int, got {words}")
+    with pytest.raises(TypeError, match="got '?float64"):
+        nonet.autocast(np.float64)
+    with nonet.autocast(ml_dtypes.bfloat16):
+        assert nonet.is_autocast_enabled()
 
 
 def test_bad_data():

@@ -185,6 +185,7 @@ void bind_array(py::module_& m) {
   m.attr("BufferBase") = buffer_base();
   m.def("from_numpy", &from_numpy, py::arg("source"), py::arg("dtype"), py::arg("copy"));
   m.def("from_dlpack", &from_dlpack, py::arg("capsule"));
+  m.def("dtype_name", [](DType dtype) { return dtype; }, py::arg("dtype"), "of whatever is accepted as a dtype");
   m.def("zeros", &zeros, py::arg("shape"), py::arg("dtype") = DType::float32, no_gil());
   m.def(
       "full",

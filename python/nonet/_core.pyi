@@ -60,6 +60,7 @@ __all__: list[str] = [
     "drop_packed_weights",
     "dropout_backward",
     "dropout_forward",
+    "dtype_name",
     "elu",
     "elu_backward",
     "embedding_backward",
@@ -250,7 +251,11 @@ class Array:
     """
     Contiguous memory with a shape, a dtype and a device.
     """
-    def __init__(self, shape: collections.abc.Sequence[typing.SupportsInt], dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        shape: collections.abc.Sequence[typing.SupportsInt],
+        dtype: str | type | numpy.dtype[typing.Any] = "float32",
+    ) -> None:
         """
         Uninitialised.
         """
@@ -271,7 +276,7 @@ class Array:
         """
     def reshape(self, shape: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
     def shares_memory(self, arg0: Array | None) -> bool: ...
-    def to(self, dtype: str) -> Array: ...
+    def to(self, dtype: str | type | numpy.dtype[typing.Any]) -> Array: ...
     def to_format(self, format: str) -> Array: ...
     @property
     def cacheable(self) -> bool: ...
@@ -597,6 +602,11 @@ def dropout_forward(
     (y, seed, offset)
     """
 
+def dtype_name(dtype: str | type | numpy.dtype[typing.Any]) -> str:
+    """
+    of whatever is accepted as a dtype
+    """
+
 def elu(
     x: Array | None,
     a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
@@ -653,12 +663,14 @@ def floor(x: Array | None) -> Array: ...
 def floor_divide(x: Array | float | None, z: Array | float | None) -> Array: ...
 def from_dlpack(capsule: typing_extensions.CapsuleType) -> Array: ...
 def from_numpy(
-    source: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], dtype: str, copy: bool
+    source: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+    dtype: str | type | numpy.dtype[typing.Any],
+    copy: bool,
 ) -> Array: ...
 def full(
     shape: collections.abc.Sequence[typing.SupportsInt],
     value: typing.SupportsFloat | typing.SupportsIndex,
-    dtype: str = "float32",
+    dtype: str | type | numpy.dtype[typing.Any] = "float32",
 ) -> Array: ...
 def gather(
     x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, index: Array | None
@@ -1268,7 +1280,7 @@ def split_backward(
     sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     axis: typing.SupportsInt | typing.SupportsIndex,
     shape: collections.abc.Sequence[typing.SupportsInt],
-    dtype: str,
+    dtype: str | type | numpy.dtype[typing.Any],
 ) -> Array: ...
 def sqrt(x: Array | None) -> Array: ...
 def sqrt_backward(dy: Array | None, saved: Array | None) -> Array: ...
@@ -1342,4 +1354,7 @@ def var_backward(
     root: bool,
 ) -> Array: ...
 def where(c: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
-def zeros(shape: collections.abc.Sequence[typing.SupportsInt], dtype: str = "float32") -> Array: ...
+def zeros(
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    dtype: str | type | numpy.dtype[typing.Any] = "float32",
+) -> Array: ...

@@ -23,6 +23,7 @@ __all__ = [
     "Tensor",
     "Parameter",
     "Buffer",
+    "DTypeLike",
     "TensorLike",
     "tensor",
     "as_tensor",
@@ -41,6 +42,9 @@ __all__ = [
 Need: TypeAlias = "bool | Array"
 # rule(saved, gradient of the output, needs) -> one gradient array (or None) per input
 Rule: TypeAlias = Callable[[Any, Any, list[Need]], "Sequence[Array | None]"]
+
+# A dtype's name, NumPy's dtype or scalar type of that name, or Python's float (float32), int (int64) and bool.
+DTypeLike: TypeAlias = "str | type | np.dtype[Any]"
 
 _dtypes = {"float32", "bfloat16", "int64", "int32", "uint8", "bool"}
 _order = count()
@@ -365,7 +369,7 @@ def _blank(cls: type[Tensor]) -> Tensor:
 # ------------------------------------------------------------------------------------------------ making tensors
 
 
-def _array_of(data: Any, dtype: str | None, copy: bool) -> Array:
+def _array_of(data: Any, dtype: DTypeLike | None, copy: bool) -> Array:
     if isinstance(data, Tensor):
         out = data.array if dtype is None else data.array.to(dtype)
         return out.clone() if copy and out.shares_memory(data.array) else out
@@ -386,26 +390,26 @@ def _array_of(data: Any, dtype: str | None, copy: bool) -> Array:
     if not source.flags.c_contiguous:
         source = np.ascontiguousarray(source).reshape(source.shape)
     out = _core.from_numpy(source.view(np.uint16) if name == "bfloat16" else source, name, copy)
-    return out if dtype is None or dtype == name else out.to(dtype)
+    return out if dtype is None else out.to(dtype)
 
 
 def tensor(
-    data: Any, requires_grad: bool = False, dtype: str | None = None, device: str | None = None
+    data: Any, requires_grad: bool = False, dtype: DTypeLike | None = None, device: str | None = None
 ) -> Tensor:
     """A new leaf with a copy of the data: an array, a nested sequence, a number or a tensor.
 
-    dtype: float32, bfloat16, int64, int32, uint8 or bool; by default the data's own, where other floating dtypes
-    become float32 and other integers int64. Errors: TypeError for data that is not numeric, RuntimeError for a device
-    that is not there.
+    dtype: float32, bfloat16, int64, int32, uint8 or bool, by name or as NumPy's (`np.float32`), or Python's float, int
+    or bool; by default the data's own, where other floating dtypes become float32 and other integers int64.
+    Errors: TypeError for data that is not numeric, RuntimeError for a device that is not there.
     """
     if device is not None:
         _core.check_device(device)
     return Tensor(_array_of(data, dtype, True), requires_grad)
 
 
-def as_tensor(data: Any, dtype: str | None = None) -> Tensor:
+def as_tensor(data: Any, dtype: DTypeLike | None = None) -> Tensor:
     """The data as a tensor: itself if it is one, without a copy where dtype and layout allow."""
-    if isinstance(data, Tensor) and (dtype is None or dtype == data.array.dtype):
+    if isinstance(data, Tensor) and (dtype is None or _core.dtype_name(dtype) == data.array.dtype):
         return data
     return Tensor(_array_of(data, dtype, False))
 

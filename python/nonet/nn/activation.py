@@ -10,7 +10,7 @@ from nonet.ops import activation as ops
 from nonet.ops.creation import full
 from nonet.ops.softmax import log_softmax, softmax
 from nonet.ops.unary import sigmoid, tanh
-from nonet.tensor import Parameter, Tensor, TensorLike, as_tensor
+from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike, as_tensor
 
 __all__ = [
     "CELU",
@@ -86,7 +86,7 @@ class PReLU(Module):
         num_parameters: int = 1,
         init: float = 0.25,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         self.num_parameters = num_parameters
         self.init = init

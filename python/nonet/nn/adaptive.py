@@ -18,7 +18,7 @@ from nonet.ops.reduce import argmax, mean
 from nonet.ops.shape import narrow, reshape, unsqueeze
 from nonet.ops.softmax import log_softmax
 from nonet.ops.unary import neg
-from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
+from nonet.tensor import DTypeLike, Tensor, TensorLike, as_tensor, no_grad
 
 __all__ = ["AdaptiveLogSoftmaxWithLoss"]
 
@@ -49,7 +49,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         div_value: float = 4.0,
         head_bias: bool = False,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         ends = [*cutoffs, n_classes]
         if len(ends) < 2 or any(int(c) != c for c in ends) or any(a >= b for a, b in pairwise([0, *ends])):

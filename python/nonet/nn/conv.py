@@ -10,7 +10,7 @@ from nonet.nn.module import Module
 from nonet.ops.conv import Size, convolve, margins, sizes
 from nonet.ops.creation import empty
 from nonet.ops.pad import pad
-from nonet.tensor import Parameter, Tensor, TensorLike, as_tensor
+from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike, as_tensor
 
 __all__ = ["Conv1d", "Conv2d"]
 
@@ -34,7 +34,7 @@ class _Conv(Module):
         bias: bool,
         padding_mode: str,
         device: str | None,
-        dtype: str | None,
+        dtype: DTypeLike | None,
     ):
         name = type(self).__name__
         if groups <= 0:
@@ -60,7 +60,7 @@ class _Conv(Module):
         self.bias = Parameter(empty(out_channels, dtype=kind, device=device)) if bias else None
         self.reset_parameters()
 
-    def _empty_weight(self, dtype: str, device: str | None) -> Tensor:
+    def _empty_weight(self, dtype: DTypeLike, device: str | None) -> Tensor:
         return empty(
             self.out_channels, self.in_channels // self.groups, *self.kernel_size, dtype=dtype, device=device
         )
@@ -121,7 +121,7 @@ class Conv1d(_Conv):
         bias: bool = True,
         padding_mode: str = "zeros",
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         super().__init__(
             in_channels,
@@ -167,7 +167,7 @@ class Conv2d(_Conv):
         bias: bool = True,
         padding_mode: str = "zeros",
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         super().__init__(
             in_channels,

@@ -8,7 +8,7 @@ from nonet.nn import init
 from nonet.nn.module import Module
 from nonet.ops.creation import empty
 from nonet.ops.matmul import bilinear, linear
-from nonet.tensor import Parameter, Tensor, TensorLike
+from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike
 
 __all__ = ["Bilinear", "Linear"]
 
@@ -26,7 +26,7 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         if in_features < 0 or out_features < 0:
             raise ValueError(f"Linear: sizes must be >= 0, got {in_features} and {out_features}")
@@ -65,7 +65,7 @@ class Bilinear(Module):
         out_features: int,
         bias: bool = True,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         if in1_features <= 0:
             raise ValueError(f"Bilinear: in1_features must be > 0, got {in1_features}")

@@ -8,7 +8,7 @@ from typing import Any
 from nonet.nn.linear import Linear
 from nonet.nn.loss import WeightedLoss
 from nonet.ops.loss_linear import LinearCrossEntropyOptions, linear_cross_entropy
-from nonet.tensor import Tensor, TensorLike
+from nonet.tensor import DTypeLike, Tensor, TensorLike
 
 __all__ = ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"]
 
@@ -29,7 +29,7 @@ class LinearCrossEntropyLoss(WeightedLoss):
         out_features: tuple[int, ...] = (),
         bias: bool = False,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
         reduction: str = "mean",
         weight: TensorLike | None = None,
         ignore_index: int | None = None,

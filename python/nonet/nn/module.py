@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from nonet.ops.unary import target_dtype
-from nonet.tensor import Buffer, Parameter, Tensor, as_tensor
+from nonet.tensor import Buffer, DTypeLike, Parameter, Tensor, as_tensor
 
 __all__ = ["Module"]
 
@@ -196,7 +196,9 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self: Self, target: Any = None, dtype: str | None = None, *, device: str | None = None) -> Self:
+    def to(
+        self: Self, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None
+    ) -> Self:
         """Moves to a device ("cpu"), or converts parameters and buffers of floating dtype, in place.
 
         Optimizers are made after a conversion. Errors: ValueError for a name of neither, TypeError for a dtype that is

@@ -8,7 +8,7 @@ from nonet.nn import init
 from nonet.nn.module import Module
 from nonet.ops.creation import empty
 from nonet.ops.norm import layer_norm, rms_norm
-from nonet.tensor import Parameter, Tensor, TensorLike
+from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike
 
 __all__ = ["LayerNorm", "RMSNorm"]
 
@@ -28,7 +28,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         self.normalized_shape = _shape(normalized_shape)
         self.eps = eps
@@ -67,7 +67,7 @@ class RMSNorm(Module):
         eps: float | None = None,
         elementwise_affine: bool = True,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         self.normalized_shape = _shape(normalized_shape)
         self.eps = eps

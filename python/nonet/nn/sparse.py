@@ -8,7 +8,7 @@ from nonet.nn import init
 from nonet.nn.module import Module
 from nonet.ops.creation import empty
 from nonet.ops.embedding import embedding, embedding_bag
-from nonet.tensor import Parameter, Tensor, TensorLike, as_tensor
+from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike, as_tensor
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
@@ -25,7 +25,7 @@ class _Table(Module):
         padding_idx: int | None,
         given: TensorLike | None,
         device: str | None,
-        dtype: str | None,
+        dtype: DTypeLike | None,
     ) -> None:
         name = type(self).__name__
         if num_embeddings < 0 or embedding_dim < 0:
@@ -91,7 +91,7 @@ class Embedding(_Table):
         _weight: TensorLike | None = None,
         _freeze: bool = False,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         self.max_norm = max_norm
         self.norm_type = norm_type
@@ -151,7 +151,7 @@ class EmbeddingBag(_Table):
         include_last_offset: bool = False,
         padding_idx: int | None = None,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
     ):
         if mode not in ("sum", "mean", "max"):
             raise ValueError(f"EmbeddingBag: mode must be sum, mean or max, got {mode}")

@@ -15,7 +15,7 @@ from nonet.ops.elementwise import mul, where
 from nonet.ops.random import uniform
 from nonet.ops.softmax import softmax
 from nonet.ops.unary import clamp, expm1, neg
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = [
     "celu",
@@ -263,6 +263,6 @@ def _glu_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return (_core.glu_backward(dy, x, dim),)
 
 
-def softmin(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Tensor:
+def softmin(input: TensorLike, dim: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
     """softmax(-x) along `dim`. dtype: converted to before."""
     return softmax(neg(input), dim, dtype=dtype)

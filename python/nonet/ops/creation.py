@@ -9,7 +9,7 @@ import numpy as np
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.random import _check_device, _size
-from nonet.tensor import Tensor, TensorLike, as_tensor
+from nonet.tensor import DTypeLike, Tensor, TensorLike, as_tensor
 
 __all__ = [
     "arange",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def empty(
-    *size: Any, dtype: str | None = None, device: str | None = None, requires_grad: bool = False
+    *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Uninitialised memory. size: ints or one tuple."""
     _check_device(device)
@@ -35,7 +35,7 @@ def empty(
 
 
 def zeros(
-    *size: Any, dtype: str | None = None, device: str | None = None, requires_grad: bool = False
+    *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros. size: ints or one tuple."""
     _check_device(device)
@@ -43,7 +43,7 @@ def zeros(
 
 
 def ones(
-    *size: Any, dtype: str | None = None, device: str | None = None, requires_grad: bool = False
+    *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones. size: ints or one tuple."""
     _check_device(device)
@@ -54,7 +54,7 @@ def full(
     size: Any,
     fill_value: float,
     *,
-    dtype: str | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -63,25 +63,25 @@ def full(
     return Tensor(_filled(_size((size,)), fill_value, dtype or _dtype_of(fill_value)), requires_grad)
 
 
-def empty_like(input: TensorLike, *, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
+def empty_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Uninitialised memory of the input's shape and dtype."""
     x = as_tensor(input)
     return Tensor(Array(x.shape, dtype or x.dtype), requires_grad)
 
 
-def zeros_like(input: TensorLike, *, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the input's shape and dtype."""
     x = as_tensor(input)
     return Tensor(_core.zeros(x.shape, dtype or x.dtype), requires_grad)
 
 
-def ones_like(input: TensorLike, *, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
+def ones_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of the input's shape and dtype."""
     return full_like(input, 1.0, dtype=dtype, requires_grad=requires_grad)
 
 
 def full_like(
-    input: TensorLike, fill_value: float, *, dtype: str | None = None, requires_grad: bool = False
+    input: TensorLike, fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
     """One number throughout, of the input's shape and dtype."""
     x = as_tensor(input)
@@ -93,7 +93,7 @@ def arange(
     end: float | None = None,
     step: float = 1,
     *,
-    dtype: str | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -113,7 +113,7 @@ def arange(
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: str | None = None, requires_grad: bool = False
+    start: float, end: float, steps: int, *, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers at equal distances, both ends included."""
     return Tensor(as_tensor(np.linspace(start, end, steps), dtype or "float32").array, requires_grad)
@@ -123,7 +123,7 @@ def eye(
     n: int,
     m: int | None = None,
     *,
-    dtype: str | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -138,7 +138,7 @@ def _dtype_of(value: Any) -> str:
     return "int64" if isinstance(value, (int, np.integer)) else "float32"
 
 
-def _filled(shape: tuple[int, ...], value: float, dtype: str) -> Array:
-    if dtype == "int64" and abs(value) > 2**53:  # a double would round it
+def _filled(shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
+    if abs(value) > 2**53 and _core.dtype_name(dtype) == "int64":  # a double would round it
         return as_tensor(np.full(shape, value, np.int64)).array
     return _core.full(shape, value, dtype)

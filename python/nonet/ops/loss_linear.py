@@ -8,7 +8,7 @@ from typing import Any
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.precision import widened
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
+from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
 
@@ -28,12 +28,12 @@ class LinearCrossEntropyOptions:
     batch_chunk_size: int | None = None
     chunking_method: str | None = "auto"
     acc_policy: str = "auto"
-    acc_dtype: str | None = None
+    acc_dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         if self.acc_policy not in ("auto", "accurate", "balanced", "compact"):
             raise ValueError(f"LinearCrossEntropyOptions: unknown acc_policy {self.acc_policy!r}")
-        if self.acc_dtype not in (None, "float32"):
+        if self.acc_dtype is not None and _core.dtype_name(self.acc_dtype) != "float32":
             raise ValueError(
                 f"LinearCrossEntropyOptions: acc_dtype must be None or float32, got {self.acc_dtype!r}"
             )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from nonet import _core
 from nonet._core import Array
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = ["autocast", "get_matmul_precision", "is_autocast_enabled", "set_matmul_precision"]
 
@@ -66,9 +67,9 @@ class autocast(contextlib.ContextDecorator):
     Process-wide. Errors: TypeError for another dtype.
     """
 
-    def __init__(self, dtype: str = "bfloat16", enabled: bool = True):
-        if dtype != "bfloat16":
-            raise TypeError(f"autocast: dtype must be bfloat16, got {dtype!r}")
+    def __init__(self, dtype: DTypeLike = "bfloat16", enabled: bool = True):
+        if _core.dtype_name(dtype) != "bfloat16":
+            raise TypeError(f"autocast: dtype must be bfloat16, got {_core.dtype_name(dtype)}")
         self.enabled = enabled
         self._before: list[int] = []
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nonet import _core
 from nonet._core import Array, Generator
-from nonet.tensor import Tensor, TensorLike, as_tensor
+from nonet.tensor import DTypeLike, Tensor, TensorLike, as_tensor
 
 __all__ = [
     "bernoulli",
@@ -65,7 +65,7 @@ def uniform(
     low: float = 0.0,
     high: float = 1.0,
     generator: Generator | None = None,
-    dtype: str = "float32",
+    dtype: DTypeLike = "float32",
 ) -> Tensor:
     """Uniform in [low, high), of the given size. Errors: ValueError unless low <= high."""
     out = Array(_size(size), dtype)
@@ -79,7 +79,7 @@ def normal(
     size: Sequence[int] = (),
     *,
     generator: Generator | None = None,
-    dtype: str = "float32",
+    dtype: DTypeLike = "float32",
 ) -> Tensor:
     """Normal with this mean and standard deviation, of the given size. Errors: ValueError for std < 0."""
     out = Array(tuple(size), dtype)
@@ -104,7 +104,7 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gener
 def rand(
     *size: Any,
     generator: Generator | None = None,
-    dtype: str | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -118,7 +118,7 @@ def rand(
 def randn(
     *size: Any,
     generator: Generator | None = None,
-    dtype: str | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -129,13 +129,13 @@ def randn(
     return Tensor(out, requires_grad)
 
 
-def rand_like(input: TensorLike, *, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
+def rand_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Uniform in [0, 1), of the input's shape and dtype."""
     x = as_tensor(input)
     return rand(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
 
 
-def randn_like(input: TensorLike, *, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
+def randn_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Standard normal, of the input's shape and dtype."""
     x = as_tensor(input)
     return randn(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
@@ -147,7 +147,7 @@ def randint(
     size: Sequence[int] | None = None,
     *,
     generator: Generator | None = None,
-    dtype: str = "int64",
+    dtype: DTypeLike = "int64",
     device: str | None = None,
 ) -> Tensor:
     """Integers in [low, high): randint(low, high, size) or randint(high, size).
@@ -165,7 +165,7 @@ def randint(
 
 
 def randperm(
-    n: int, *, generator: Generator | None = None, dtype: str = "int64", device: str | None = None
+    n: int, *, generator: Generator | None = None, dtype: DTypeLike = "int64", device: str | None = None
 ) -> Tensor:
     """The integers 0 … n-1 in random order."""
     _check_device(device)

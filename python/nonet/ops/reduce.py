@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from nonet import _core
 from nonet._core import Array
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = [
     "all",
@@ -58,7 +58,9 @@ def _gradient(dx: Array, dtype: str) -> tuple[Array]:
 # ------------------------------------------------------------------------------------------------ sums and products
 
 
-def sum(input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: str | None = None) -> Tensor:
+def sum(
+    input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
+) -> Tensor:
     """Sum; of integers and bool int64. dtype: converted to before summing. Errors: IndexError for an axis."""
     x = as_tensor(input)
     a = x.array if dtype is None else x.array.to(dtype)
@@ -67,7 +69,9 @@ def sum(input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: st
     return record(y, (x,), _sum_rule, (x.shape, axes, 1.0, x.dtype))
 
 
-def mean(input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: str | None = None) -> Tensor:
+def mean(
+    input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
+) -> Tensor:
     """Mean; NaN for an empty slice. Errors: TypeError for integers without a floating dtype, IndexError for an axis."""
     x = as_tensor(input)
     a = x.array if dtype is None else x.array.to(dtype)
@@ -82,7 +86,9 @@ def _sum_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return _gradient(_core.sum_backward(dy, shape, axes, scale), dtype)
 
 
-def prod(input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: str | None = None) -> Tensor:
+def prod(
+    input: TensorLike, dim: Axes = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
+) -> Tensor:
     """Product; of integers and bool int64. dtype: converted to before multiplying. Errors: IndexError for an axis."""
     x = as_tensor(input)
     a = x.array if dtype is None else x.array.to(dtype)
@@ -95,7 +101,7 @@ def _prod_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return _gradient(_core.prod_backward(dy, x, axes), dtype)
 
 
-def cumsum(input: TensorLike, dim: int, *, dtype: str | None = None) -> Tensor:
+def cumsum(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Running sum along an axis; of integers and bool int64. Errors: IndexError for the axis."""
     x = as_tensor(input)
     a = x.array if dtype is None else x.array.to(dtype)

@@ -8,12 +8,12 @@ from nonet import _core
 from nonet._core import Array
 from nonet.ops.precision import widened
 from nonet.ops.unary import cast
-from nonet.tensor import Need, Tensor, TensorLike, record
+from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, record
 
 __all__ = ["softmax", "log_softmax"]
 
 
-def softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Tensor:
+def softmax(input: TensorLike, dim: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`, any shape. dtype: converted to before.
 
     Errors: TypeError for integers, IndexError for the axis.
@@ -23,7 +23,7 @@ def softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Te
     return record(y, (x,), _softmax_rule, (y, dim, False))
 
 
-def log_softmax(input: TensorLike, dim: int = -1, *, dtype: str | None = None) -> Tensor:
+def log_softmax(input: TensorLike, dim: int = -1, *, dtype: DTypeLike | None = None) -> Tensor:
     """x - log(sum(exp(x))) along `dim`, any shape. dtype: converted to before.
 
     Errors: TypeError for integers, IndexError for the axis.

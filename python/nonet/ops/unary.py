@@ -13,7 +13,7 @@ from typing import Any
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.elementwise import maximum, minimum
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, as_tensor, record
 
 __all__ = [
     "abs",
@@ -238,14 +238,14 @@ negative = neg
 # ------------------------------------------------------------------------------------------------ conversions
 
 
-def cast(input: TensorLike, dtype: str) -> Tensor:
+def cast(input: TensorLike, dtype: DTypeLike) -> Tensor:
     """Converted to a dtype: floats truncate to integers, anything but 0 is true. Itself if nothing is to do."""
     x = as_tensor(input)
     before = x.array.dtype
-    if before == dtype:
-        return x
     out = x.array.to(dtype)
-    if dtype == "float32" or dtype == "bfloat16":
+    if out.dtype == before:
+        return x
+    if out.dtype == "float32" or out.dtype == "bfloat16":
         return record(out, (x,), _cast_rule, before)
     return Tensor(out)
 
@@ -254,7 +254,9 @@ def _cast_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return (dy.to(saved),)
 
 
-def to(input: Tensor, target: Any = None, dtype: str | None = None, *, device: str | None = None) -> Tensor:
+def to(
+    input: Tensor, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None
+) -> Tensor:
     """Converted to a dtype, a device ("cpu") or the dtype of another tensor, as in `t.to("bfloat16")`, `t.to("cpu")`.
 
     Errors: ValueError for a name of neither, RuntimeError for a device that is not there.
@@ -263,17 +265,17 @@ def to(input: Tensor, target: Any = None, dtype: str | None = None, *, device: s
     return input if kind is None else cast(input, kind)
 
 
-def target_dtype(target: Any, dtype: str | None, device: str | None) -> str | None:
+def target_dtype(target: Any, dtype: DTypeLike | None, device: str | None) -> str | None:
     """The dtype that the arguments of `to` ask for, or None; the device is checked."""
     if isinstance(target, Tensor):
         dtype = target.dtype
-    elif target in _dtypes:
-        dtype = target
-    elif target is not None:
+    elif isinstance(target, str) and target not in _dtypes:
         device = target
+    elif target is not None:
+        dtype = target
     if device is not None:
         _core.check_device(device)
-    return dtype
+    return None if dtype is None else _core.dtype_name(dtype)
 
 
 def cpu(input: Tensor) -> Tensor:
