@@ -862,6 +862,7 @@ def linear_cross_entropy_backward(
     class_weight: Array | None,
     ignore: typing.SupportsInt | typing.SupportsIndex,
     smoothing: typing.SupportsFloat | typing.SupportsIndex,
+    precision: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
     """
     the wanted gradients of x, weight, bias and target, for reduction none
@@ -881,6 +882,7 @@ def linear_cross_entropy_forward(
     class_weight: Array | None,
     ignore: typing.SupportsInt | typing.SupportsIndex,
     smoothing: typing.SupportsFloat | typing.SupportsIndex,
+    precision: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[Array, tuple[Array | None, Array | None, Array | None, Array | None]]:
     """
     the loss and, for mean and sum, the wanted gradients of x, weight, bias and target

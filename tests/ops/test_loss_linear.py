@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, use_threads
+from helpers import EPS, check_op, each_isa, use_isa, use_threads
+from nonet import nn
 from nonet.nn import functional as F
 from nonet.ops.loss_linear import LinearCrossEntropyOptions
 from reference import loss as ref
@@ -115,6 +118,101 @@ def test_memory_stays_below_the_logits():
     F.linear_cross_entropy(x, w, t).backward()
     logits = 2048 * 4096 * 4
     assert nonet.memory_stats()["peak"] - before < logits / 4
+
+
+# Of the logits, in units of |x||w| of row and column: what the rounding of the operands gives.
+LIMITS = {"highest": 8 * EPS, "ieee": 8 * EPS, "high": 2.0**-14, "medium": 2.0**-7}
+
+
+def loss_and_gradients(x, w, t, reduction, around, **kw):
+    """In one of several ways; the backward pass runs outside of `around`."""
+    a, b = nonet.tensor(x, requires_grad=True), nonet.tensor(w, requires_grad=True)
+    with around:
+        loss = F.linear_cross_entropy(a, b, t, reduction=reduction, **kw)
+    loss.sum().backward()
+    return [v.numpy() for v in (loss.detach(), a.grad, b.grad)]
+
+
+@each_isa
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_precision(isa, precision, reduction):
+    """The argument and the setting are one thing, reach all three products, and keep within the precision's limit."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal((rows, 64)).astype(np.float32) for rows in (70, 50))
+    t = rng.integers(0, 50, 70)
+    with use_isa(isa):
+        got = loss_and_gradients(x, w, t, reduction, nullcontext(), precision=precision)
+        same = loss_and_gradients(x, w, t, reduction, nonet.set_matmul_precision(precision))
+        fma = loss_and_gradients(x, w, t, reduction, nullcontext(), precision="ieee")
+    for one, other in zip(got, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+    if isa == "amx" and precision != "ieee":
+        assert all((one != other).any() for one, other in zip(got[1:], fma[1:], strict=True))
+    # A logit moves by `moved` at most, a row's loss by twice that, and so does each number of the logits' gradient,
+    # which sums to 2 at most in magnitude; a product with it adds its own error.
+    moved = LIMITS[precision] * np.linalg.norm(x, axis=1).max() * np.linalg.norm(w, axis=1).max()
+    allowed = (2 * moved * (70 if reduction == "sum" else 1) + 64 * EPS * np.abs(fma[0]).max(),)
+    allowed += tuple((2 * moved + 2 * LIMITS[precision]) * np.abs(v).sum(0).max() for v in (w, x))
+    for one, want, limit in zip(got, fma, allowed, strict=True):
+        np.testing.assert_allclose(one, want, rtol=0, atol=limit)
+    with pytest.raises(
+        ValueError, match="precision: expected one of ieee, highest, high, medium, got 'fast'"
+    ):
+        F.linear_cross_entropy(x, w, t, precision="fast")
+
+
+@each_isa
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_autocast(isa, reduction):
+    """bfloat16 activations and float32 parameters together; logits and loss stay float32."""
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((40, 64), (50, 64), (50,)))
+    t = rng.integers(0, 50, 40)
+    with use_isa(isa):
+        short = nonet.tensor(x, dtype="bfloat16", requires_grad=True)
+        operands = [short, *(nonet.tensor(v, requires_grad=True) for v in (w, b))]
+        with nonet.autocast():
+            loss = F.linear_cross_entropy(
+                operands[0], operands[1], t, linear_bias=operands[2], reduction=reduction
+            )
+        assert loss.dtype == "float32"
+        loss.sum().backward()
+        wide = [nonet.tensor(v.detach().to("float32"), requires_grad=True) for v in operands]
+        want = F.linear_cross_entropy(wide[0], wide[1], t, linear_bias=wide[2], reduction=reduction)
+        want.sum().backward()
+    np.testing.assert_allclose(loss.detach().numpy(), want.detach().numpy(), rtol=1e-5)
+    for got, same in zip(operands, wide, strict=True):
+        assert got.grad.dtype == got.dtype
+        np.testing.assert_allclose(
+            got.grad.to("float32").numpy(),
+            same.grad.numpy(),
+            rtol=2.0**-8 if got is short else 1e-4,
+            atol=1e-5,
+        )
+    with pytest.raises(TypeError, match="linear_weight must be bfloat16 like input, got float32"):
+        F.linear_cross_entropy(operands[0], operands[1], t)
+    with pytest.raises(TypeError, match="linear_bias must be float32 like input, got bfloat16"):
+        F.linear_cross_entropy(x, w, t, linear_bias=nonet.tensor(b, dtype="bfloat16"))
+
+
+def test_the_packed_weight_is_kept_and_never_stale():
+    rng = np.random.default_rng(0)
+    layer = nn.LinearCrossEntropyLoss(96, 130)
+    x, t = rng.standard_normal((64, 96)).astype(np.float32), rng.integers(0, 130, 64)
+    nonet.empty_cache()
+    first = layer(x, t).item()
+    kept = nonet.cache_bytes()
+    assert kept > 0
+    assert layer(x, t).item() == first and nonet.cache_bytes() == kept
+    optimizer = nonet.optim.SGD(layer.parameters(), lr=1.0)
+    layer(x, t).backward()
+    optimizer.step()
+    weight = layer.linear.weight.detach().numpy().copy()
+    assert layer(x, t).item() == F.linear_cross_entropy(x, weight, t).item() != first
+    assert nonet.cache_bytes() == kept
+    del layer, optimizer
+    assert nonet.cache_bytes() == 0
 
 
 def test_options_and_bad_arguments():

@@ -54,9 +54,10 @@ void bind_linear_cross_entropy(py::module_& m) {
       "linear_cross_entropy_forward",
       [](bool want_x, bool want_weight, bool want_bias, bool want_target, int64_t chunk, std::string_view reduction,
          const Array& x, const Array& weight, const Array& target, const Array* bias, const Array* class_weight,
-         int64_t ignore, double smoothing) {
-        const LinearCrossEntropy options{class_weight, ignore, smoothing,
-                                         reduction_from_name(reduction, "linear_cross_entropy"), chunk};
+         int64_t ignore, double smoothing, int64_t precision) {
+        const LinearCrossEntropy options{class_weight, ignore,
+                                         smoothing,    reduction_from_name(reduction, "linear_cross_entropy"),
+                                         chunk,        numerics_from_code(precision)};
         LinearGradients out = linear_cross_entropy_forward(options, x, weight, target, or_undefined(bias),
                                                            {want_x, want_weight, want_bias, want_target});
         const Array loss = out.loss;
@@ -64,20 +65,21 @@ void bind_linear_cross_entropy(py::module_& m) {
       },
       py::arg("want_x"), py::arg("want_weight"), py::arg("want_bias"), py::arg("want_target"), py::arg("chunk"),
       py::arg("reduction"), py::arg("x"), py::arg("weight"), py::arg("target"), py::arg("bias").none(true),
-      py::arg("class_weight").none(true), py::arg("ignore"), py::arg("smoothing"), no_gil(),
+      py::arg("class_weight").none(true), py::arg("ignore"), py::arg("smoothing"), py::arg("precision"), no_gil(),
       "the loss and, for mean and sum, the wanted gradients of x, weight, bias and target");
   m.def(
       "linear_cross_entropy_backward",
       [](bool want_x, bool want_weight, bool want_bias, bool want_target, int64_t chunk, const Array& dloss,
          const Array& x, const Array& weight, const Array& target, const Array* bias, const Array* class_weight,
-         int64_t ignore, double smoothing) {
-        const LinearCrossEntropy options{class_weight, ignore, smoothing, Reduction::none, chunk};
+         int64_t ignore, double smoothing, int64_t precision) {
+        const LinearCrossEntropy options{class_weight,    ignore, smoothing,
+                                         Reduction::none, chunk,  numerics_from_code(precision)};
         return linear_loss_gradients(linear_cross_entropy_backward(
             options, dloss, x, weight, target, or_undefined(bias), {want_x, want_weight, want_bias, want_target}));
       },
       py::arg("want_x"), py::arg("want_weight"), py::arg("want_bias"), py::arg("want_target"), py::arg("chunk"),
       py::arg("dloss"), py::arg("x"), py::arg("weight"), py::arg("target"), py::arg("bias").none(true),
-      py::arg("class_weight").none(true), py::arg("ignore"), py::arg("smoothing"), no_gil(),
+      py::arg("class_weight").none(true), py::arg("ignore"), py::arg("smoothing"), py::arg("precision"), no_gil(),
       "the wanted gradients of x, weight, bias and target, for reduction none");
 }
 

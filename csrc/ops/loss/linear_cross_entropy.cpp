@@ -4,7 +4,6 @@
 #include <bit>
 
 #include "ops/loss/common.h"
-#include "ops/matmul/matmul.h"
 
 namespace nonet {
 
@@ -23,17 +22,24 @@ int64_t default_chunk(int64_t rows, int64_t features, int64_t columns) {
 }
 
 struct Problem {
-  Array x;       // [N, F]
-  Array weight;  // [C * K, F]
+  Array x;       // [N, F], as it is stored
+  Array weight;  // [C * K, F], the same
   Array bias;    // [C * K] or undefined
   Shape logits;  // [N, C, k…]
   Shape given;   // the same for the caller: [C] for a single x
   int64_t chunk;
+  Precision precision;
 };
+
+bool is_bfloat16(const Array& x) {
+  return x.dtype() == DType::bfloat16;
+}
 
 Problem prepare(const LinearCrossEntropy& options, const Array& x, const Array& weight, const Array& bias) {
   check_floating(x, op, "input");
-  check_floating(weight, op, "linear_weight");
+  const bool mixed = options.numerics.mixed;
+  check<TypeError>(mixed ? is_floating(weight.dtype()) : weight.dtype() == x.dtype(), op, ": linear_weight must be ",
+                   x.dtype(), " like input, got ", weight.dtype());
   check(x.rank() == 1 || x.rank() == 2, op, ": input must have shape [N, F] or [F], got ", x.shape());
   check(weight.rank() >= 2, op, ": linear_weight must have shape [C, ..., F], got ", weight.shape());
   const int64_t features = x.shape().back();
@@ -43,17 +49,19 @@ Problem prepare(const LinearCrossEntropy& options, const Array& x, const Array& 
         x.shape());
   const Shape outputs = weight.shape().slice(0, weight.rank() - 1);
   if (bias.defined()) {
-    check_floating(bias, op, "linear_bias");
+    check<TypeError>(mixed ? is_floating(bias.dtype()) : bias.dtype() == x.dtype(), op, ": linear_bias must be ",
+                     x.dtype(), " like input, got ", bias.dtype());
     check_shape(bias, outputs, op, "linear_bias", "[C, ...]");
   }
   const int64_t rows = x.rank() == 2 ? x.dim(0) : 1;
   const int64_t columns = outputs.numel();
-  Problem out{x.plain().to(DType::float32).reshape({rows, features}),
-              weight.plain().to(DType::float32).reshape({columns, features}),
+  Problem out{x.plain().reshape({rows, features}),
+              weight.plain().reshape({columns, features}),
               bias.defined() ? bias.plain().to(DType::float32).reshape({columns}) : Array(),
               {rows},
               {},
-              options.chunk > 0 ? options.chunk : default_chunk(rows, features, columns)};
+              options.chunk > 0 ? options.chunk : default_chunk(rows, features, columns),
+              options.numerics.precision};
   for (const int64_t size : outputs) out.logits.push_back(size);
   out.given = x.rank() == 2 ? out.logits : outputs;
   return out;
@@ -66,15 +74,18 @@ Array logits_of(const Problem& p, int64_t begin, int64_t end) {
   Gemm g{.m = end - begin,
          .n = p.weight.dim(0),
          .k = features,
-         .a = x.data<float>(),
+         .a = x.raw<void>(),
          .lda = features,
          .transpose_a = false,
-         .b = p.weight.data<float>(),
+         .b = p.weight.raw<void>(),
          .ldb = features,
          .transpose_b = true,
-         .c = out.data<float>()};
+         .c = out.raw<void>(),
+         .a_is_bfloat16 = is_bfloat16(x),
+         .b_is_bfloat16 = is_bfloat16(p.weight),
+         .precision = p.precision};
   if (p.bias.defined()) g.bias = p.bias.data<float>();
-  run_gemm(g);
+  run_gemm(g, &p.weight);
   return out;
 }
 
@@ -92,10 +103,12 @@ void add_gradients(const Problem& p, const Array& dlogits, int64_t begin, int64_
               .a = d,
               .lda = columns,
               .transpose_a = false,
-              .b = p.weight.data<float>(),
+              .b = p.weight.raw<void>(),
               .ldb = features,
               .transpose_b = false,
-              .c = out.x.data<float>() + begin * features});
+              .c = out.x.data<float>() + begin * features,
+              .b_is_bfloat16 = is_bfloat16(p.weight),
+              .precision = p.precision});
   }
   if (out.weight.defined()) {
     run_gemm({.m = columns,
@@ -104,11 +117,13 @@ void add_gradients(const Problem& p, const Array& dlogits, int64_t begin, int64_
               .a = d,
               .lda = columns,
               .transpose_a = true,
-              .b = x.data<float>(),
+              .b = x.raw<void>(),
               .ldb = features,
               .transpose_b = false,
               .c = out.weight.data<float>(),
-              .accumulate = begin > 0});
+              .b_is_bfloat16 = is_bfloat16(x),
+              .accumulate = begin > 0,
+              .precision = p.precision});
   }
   if (out.bias.defined()) {
     Array ones({rows});
@@ -176,7 +191,8 @@ LinearGradients linear_cross_entropy_forward(const LinearCrossEntropy& options, 
     if (want_dlogits) add_gradients(p, part.dx, begin, end, out);
     if (out.target.defined()) copy_rows(out.target, part.dtarget, begin);
   }
-  out.loss = reduce_losses(losses.reshape(position_shape(p.given)), options.reduction, task.divisor, x.dtype());
+  out.loss = reduce_losses(losses.reshape(position_shape(p.given)), options.reduction, task.divisor,
+                           options.numerics.mixed ? DType::float32 : x.dtype());
   finish(out, x, weight, target, bias);
   return out;
 }

@@ -6,12 +6,13 @@
 // chunks: logits, loss and the gradient of the logits of one chunk, which goes at once into dx, dw and db. So the extra
 // memory is that of one chunk (Wijmans et al., Cut your losses in large-vocabulary language models, 2025, go further
 // and keep it on chip). For mean and sum the forward pass computes the gradients for an incoming gradient of 1 and
-// these are saved; for none the backward pass computes the logits anew and x, w, b are saved. Float32, bfloat16 by way
-// of it.
+// these are saved; for none the backward pass computes the logits anew and x, w, b are saved. Operands are float32 or
+// bfloat16, products of the given precision, logits and losses float32 inside.
 #pragma once
 
 #include "array/array.h"
 #include "ops/loss/reduction.h"
+#include "ops/matmul/matmul.h"
 
 namespace nonet {
 
@@ -21,6 +22,7 @@ struct LinearCrossEntropy {
   double smoothing = 0;
   Reduction reduction = Reduction::mean;
   int64_t chunk = 0;  // rows of x at a time, 0: chosen by the shapes
+  Numerics numerics;  // mixed: x, w and b may be of different floating dtypes, and the loss is float32
 };
 
 struct LinearWants {

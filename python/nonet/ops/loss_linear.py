@@ -7,7 +7,7 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array
-from nonet.ops.precision import widened
+from nonet.ops.precision import Current, code_of
 from nonet.tensor import DTypeLike, Need, Tensor, TensorLike, as_tensor, record, wants_grad
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
@@ -79,6 +79,7 @@ def linear_cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     options: LinearCrossEntropyOptions | None = None,
+    precision: str | None = None,
 ) -> Tensor:
     """cross_entropy(linear(input, linear_weight, linear_bias), target) with the memory of one chunk of logits.
 
@@ -86,9 +87,11 @@ def linear_cross_entropy(
     [N, C, d...] or [C]; a single input [F] has no d. Rows are taken in chunks, by default about as many as make the
     logits as large as the input; `options` say otherwise. ignore_index None is -100 for class indices. With "mean" and
     "sum" the gradients are computed in the forward pass, with "none" the logits are computed anew on the way back.
+    precision: of the products, for this call; see `set_matmul_precision`. The loss is of the input's dtype, under
+    `autocast` float32, where input, linear_weight and linear_bias may be of different floating dtypes.
     Errors: TypeError for dtypes, ValueError for shapes and values, IndexError for a class out of range.
     """
-    x, w, t = widened(input), widened(linear_weight), widened(target)
+    x, w, t = as_tensor(input), as_tensor(linear_weight), as_tensor(target)
     b = None if linear_bias is None else as_tensor(linear_bias)
     outputs = w.shape[:-1]
     if ignore_index is not None and t.shape == (*x.shape[:-1], *outputs):
@@ -104,6 +107,7 @@ def linear_cross_entropy(
         None if weight is None else as_tensor(weight).array,
         -100 if ignore_index is None else ignore_index,
         label_smoothing,
+        Current.code if precision is None else code_of(precision),
     )
     wants = (wants_grad(x), wants_grad(w), wants_grad(b), wants_grad(t))
     loss, gradients = _core.linear_cross_entropy_forward(*wants, chunk, reduction, *operands)
