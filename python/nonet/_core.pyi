@@ -137,6 +137,7 @@ __all__: list[str] = [
     "lt",
     "matmul_backward",
     "matmul_forward",
+    "matmul_row_statistics",
     "max_pool_backward",
     "max_pool_forward",
     "maximum",
@@ -944,6 +945,13 @@ def matmul_forward(
     scale: typing.SupportsFloat | typing.SupportsIndex = 1.0,
     residual: Array | None = None,
 ) -> Array: ...
+def matmul_row_statistics(
+    a: Array | None,
+    b: Array | None,
+    transpose_a: bool,
+    transpose_b: bool,
+    precision: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple: ...
 def max_pool_backward(
     dy: Array | None,
     index: Array | None,

@@ -54,6 +54,37 @@ def test_indices(sizes, reduction, chunk):
         )
 
 
+@pytest.mark.parametrize("sizes", [(1, 9, (33,)), (5, 40, (100,)), (50, 33, (70,)), (40, 64, (300,))])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_many_classes(sizes, smoothing):
+    """Softmax starts from what the product found of each 32 logits; among them rows with infinities."""
+    (x, w, b), t = sample(*sizes)
+    b[32] = -20.0
+    if smoothing == 0:  # else the loss would be infinite
+        b[1] = -np.inf
+        t[t == 1] = 0
+
+    def gradient(d, x, w, b):
+        with np.errstate(divide="ignore"):
+            z = x @ w.T + b
+            p = np.exp(z - z.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+        classes = w.shape[0]
+        q = np.full(p.shape, smoothing / classes)
+        q[np.arange(len(t)), t] += 1 - smoothing
+        dz = d * (p - q) / len(t)
+        return dz @ w, dz.T @ x, dz.sum(axis=0)
+
+    check_op(
+        lambda x, w, b: op(x, w, b, t, label_smoothing=smoothing),
+        lambda x, w, b: reference(x, w, b, t, label_smoothing=smoothing),
+        [x, w, b],
+        reference_gradient=gradient,
+        rtol=64 * EPS,
+        atol=64 * EPS,
+    )
+
+
 @pytest.mark.parametrize("sizes", SIZES[:4])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_probabilities(sizes, reduction):

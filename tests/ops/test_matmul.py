@@ -7,6 +7,7 @@ import pytest
 
 import nonet
 from helpers import check_op, each_isa, use_isa, use_threads
+from nonet import _core
 from nonet.ops.matmul import linear_act, matmul_flags
 from reference.matmul import bound
 
@@ -42,6 +43,30 @@ def test_every_path(isa, transpose):
             )
             a, b = a.astype(np.float64), b.astype(np.float64)
             assert (np.abs(got - a @ b) <= bound(a, b)).all(), (m, n, k)
+
+
+@each_isa
+@pytest.mark.parametrize("transpose", FLAGS)
+def test_row_statistics(isa, transpose):
+    """Per row and 32 columns of the result its largest value, and the sum of exponentials beyond it."""
+    sizes = [
+        *itertools.product((1, 4, 13, 40), (1, 33, 48, 130), (1, 17, 260)),
+        (2, 1030, 300),
+        (40, 70, 1500),
+    ]
+    with use_isa(isa):
+        for m, n, k in sizes:
+            a = random(k, m) if transpose[0] else random(m, k)
+            b = random(n, k) if transpose[1] else random(k, n)
+            a[0, 0] = -np.inf if m > 1 else a[0, 0]
+            arrays = nonet.tensor(a).array, nonet.tensor(b).array
+            c, largest, sums = (np.asarray(x) for x in _core.matmul_row_statistics(*arrays, *transpose, 1))
+            for part in range(largest.shape[1]):
+                z = c[:, 32 * part : 32 * part + 32].astype(np.float64)
+                np.testing.assert_array_equal(largest[:, part], z.max(axis=1))
+                with np.errstate(invalid="ignore"):
+                    want = np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1)
+                np.testing.assert_allclose(sums[:, part], want, rtol=2e-6)
 
 
 def stored(x: np.ndarray, dtype: str) -> tuple[nonet.Tensor, np.ndarray]:

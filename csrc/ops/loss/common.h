@@ -32,9 +32,9 @@ struct CrossEntropyTask {
 CrossEntropyTask cross_entropy_task(const Shape& logits, const Array& target, const Array* weight, int64_t ignore,
                                     double smoothing, Reduction reduction);
 // The losses per position, and the gradients for an incoming gradient of 1, of some rows of logits (float32) and the
-// same rows of the task's target.
+// same rows of the task's target. partial: known for [N, C] and class indices only; dx then overwrites the logits.
 ClassLoss cross_entropy_losses(const CrossEntropyTask& task, const Array& logits, const Array& target, bool want_dx,
-                               bool want_dtarget);
+                               bool want_dtarget, const PartialSoftmax& partial = {});
 
 struct PairArrays {
   Array x;

@@ -49,13 +49,13 @@ CrossEntropyTask cross_entropy_task(const Shape& logits, const Array& target, co
 }
 
 ClassLoss cross_entropy_losses(const CrossEntropyTask& task, const Array& logits, const Array& target, bool want_dx,
-                               bool want_dtarget) {
+                               bool want_dtarget, const PartialSoftmax& partial) {
   const ClassAxis axis = class_axis(logits.shape(), op);
   const ClassTerms terms = terms_of(task, axis.classes);
   ClassLoss out{Array(position_shape(logits.shape())), {}, {}};
   if (!task.probabilities) {
-    if (want_dx) out.dx = empty_like(logits);
-    cross_entropy_kernels().index(logits.data<float>(), target.data<int64_t>(), task.ignore, terms,
+    if (want_dx) out.dx = partial.largest != nullptr ? logits : empty_like(logits);
+    cross_entropy_kernels().index(logits.data<float>(), target.data<int64_t>(), task.ignore, terms, partial,
                                   out.loss.data<float>(), pointer(out.dx), axis);
     return out;
   }

@@ -40,10 +40,19 @@ struct ClassTerms {
   float scale;  // factor of the gradients, not of the loss
 };
 
+// What the product that made the logits has found: of parts of each position's classes, the largest logit and the sum
+// of exp(x - largest), [outer, parts] each (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018).
+struct PartialSoftmax {
+  const float* largest = nullptr;  // null: nothing is known
+  const float* sum = nullptr;
+  int64_t parts = 0;
+};
+
 // loss: [outer, inner]; dx, dq: like x, or null. All are overwritten.
 struct CrossEntropyKernels {
-  void (*index)(const float* x, const int64_t* target, int64_t ignore, const ClassTerms& terms, float* loss, float* dx,
-                const ClassAxis& axis);
+  // Where partial is known (inner = 1), dx may be x.
+  void (*index)(const float* x, const int64_t* target, int64_t ignore, const ClassTerms& terms,
+                const PartialSoftmax& partial, float* loss, float* dx, const ClassAxis& axis);
   // inner = 1
   void (*probability)(const float* x, const float* target, const ClassTerms& terms, float* loss, float* dx, float* dq,
                       const ClassAxis& axis);

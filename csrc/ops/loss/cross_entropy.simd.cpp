@@ -44,8 +44,28 @@ NONET_INLINE Softmax softmax_row(const float* x, float* e, int64_t n) {
   return out;
 }
 
-void index_row(const float* x, int64_t t, const ClassTerms& terms, float* loss, float* dx, int64_t n) {
-  const Softmax s = softmax_row(x, dx, n);
+Softmax softmax_of_parts(const PartialSoftmax& partial, int64_t row) {
+  const float* largest = partial.largest + row * partial.parts;
+  const float* sums = partial.sum + row * partial.parts;
+  F m = broadcast(-infinity);
+  for_vectors(partial.parts,
+              [&](int64_t i, int64_t lanes) { m = maximum(load_first(largest + i, lanes, -infinity), m); });
+  Softmax out;
+  out.maximum = maximum(m);
+  F total{};
+  for_vectors(partial.parts, [&](int64_t i, int64_t lanes) {
+    const F part = load_first(largest + i, lanes, -infinity);
+    total += part == -infinity ? F{} : load_lanes(sums + i, lanes) * exp(part - out.maximum);
+  });
+  out.total = sum(total);
+  out.log_total = log(broadcast(out.total))[0];
+  return out;
+}
+
+void index_row(const float* x, int64_t t, const ClassTerms& terms, const PartialSoftmax& partial, int64_t row,
+               float* loss, float* dx, int64_t n) {
+  const bool known = partial.largest != nullptr;
+  const Softmax s = known ? softmax_of_parts(partial, row) : softmax_row(x, dx, n);
   const float b = (1.f - terms.smoothing) * (terms.weight == nullptr ? 1.f : terms.weight[t]);
   const float smooth = terms.smoothing / n;
   *loss = b == 0.f ? 0.f : -b * ((x[t] - s.maximum) - s.log_total);
@@ -61,7 +81,8 @@ void index_row(const float* x, int64_t t, const ClassTerms& terms, float* loss, 
   const F p = broadcast((b + smooth * terms.weight_sum) * terms.scale / s.total);
   const float q = smooth * terms.scale;
   for_vectors(n, [&](int64_t c, int64_t lanes) {
-    F d = load_lanes(dx + c, lanes) * p;
+    const F e = known ? exp(load_lanes(x + c, lanes) - s.maximum) : load_lanes(dx + c, lanes);
+    F d = e * p;
     if (q != 0.f) d -= q * weights(terms, c, lanes);
     store_lanes(dx + c, d, lanes);
   });
@@ -72,14 +93,14 @@ void clear(float* p, int64_t n) {
   __builtin_memset(p, 0, n * sizeof(float));
 }
 
-void index_rows(const float* x, const int64_t* target, int64_t ignore, const ClassTerms& terms, float* loss, float* dx,
-                const ClassAxis& axis) {
+void index_rows(const float* x, const int64_t* target, int64_t ignore, const ClassTerms& terms,
+                const PartialSoftmax& partial, float* loss, float* dx, const ClassAxis& axis) {
   const int64_t n = axis.classes;
   parallel_for(axis.outer, 1 + grain / (n + 1), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       float* d = dx == nullptr ? nullptr : dx + r * n;
       if (target[r] != ignore) {
-        index_row(x + r * n, target[r], terms, loss + r, d, n);
+        index_row(x + r * n, target[r], terms, partial, r, loss + r, d, n);
         continue;
       }
       loss[r] = 0;
@@ -144,9 +165,9 @@ void index_column(const float* x, const int64_t* target, int64_t ignore, const C
   }
 }
 
-void index(const float* x, const int64_t* target, int64_t ignore, const ClassTerms& terms, float* loss, float* dx,
-           const ClassAxis& axis) {
-  if (axis.inner == 1) return index_rows(x, target, ignore, terms, loss, dx, axis);
+void index(const float* x, const int64_t* target, int64_t ignore, const ClassTerms& terms,
+           const PartialSoftmax& partial, float* loss, float* dx, const ClassAxis& axis) {
+  if (axis.inner == 1) return index_rows(x, target, ignore, terms, partial, loss, dx, axis);
   const int64_t columns = (axis.inner + width - 1) / width;
   parallel_for(axis.outer * columns, 1 + grain / (width * (axis.classes + 1)), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {

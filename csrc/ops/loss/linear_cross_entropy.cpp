@@ -67,9 +67,27 @@ Problem prepare(const LinearCrossEntropy& options, const Array& x, const Array& 
   return out;
 }
 
-Array logits_of(const Problem& p, int64_t begin, int64_t end) {
+// Rows [begin, end) of the target, as a target of logits [N, C, k…].
+Array target_rows(const Problem& p, const CrossEntropyTask& task, int64_t begin, int64_t end) {
+  const Shape whole = task.probabilities ? p.logits : position_shape(p.logits);
+  return task.target.reshape(whole).rows(begin, end);
+}
+
+struct Logits {
+  Array values;
+  Array largest, sum;  // of parts of each row, or undefined
+  int64_t parts = 0;
+
+  PartialSoftmax partial() const {
+    if (!largest.defined()) return {};
+    return {largest.data<float>(), sum.data<float>(), parts};
+  }
+};
+
+// partial: the product finds what softmax starts from.
+Logits logits_of(const Problem& p, int64_t begin, int64_t end, bool partial) {
   const Array x = p.x.rows(begin, end);
-  Array out(p.logits.with(0, end - begin));
+  Logits out{Array(p.logits.with(0, end - begin)), {}, {}};
   const int64_t features = p.x.dim(1);
   Gemm g{.m = end - begin,
          .n = p.weight.dim(0),
@@ -80,13 +98,27 @@ Array logits_of(const Problem& p, int64_t begin, int64_t end) {
          .b = p.weight.raw<void>(),
          .ldb = features,
          .transpose_b = true,
-         .c = out.raw<void>(),
+         .c = out.values.raw<void>(),
          .a_is_bfloat16 = is_bfloat16(x),
          .b_is_bfloat16 = is_bfloat16(p.weight),
          .precision = p.precision};
   if (p.bias.defined()) g.bias = p.bias.data<float>();
+  if (partial) {
+    out.parts = (g.n + 31) / 32;
+    out.largest = Array({g.m, out.parts});
+    out.sum = Array({g.m, out.parts});
+    g.row_max = out.largest.data<float>();
+    g.row_sum = out.sum.data<float>();
+  }
   run_gemm(g, &p.weight);
   return out;
+}
+
+ClassLoss losses_of(const Problem& p, const CrossEntropyTask& task, int64_t begin, int64_t end, bool want_dlogits,
+                    bool want_dtarget) {
+  const Logits logits = logits_of(p, begin, end, !task.probabilities && p.logits.rank() == 2);
+  return cross_entropy_losses(task, logits.values, target_rows(p, task, begin, end), want_dlogits, want_dtarget,
+                              logits.partial());
 }
 
 // dx of these rows; their part of dw and db is added to what the chunks before gave.
@@ -161,12 +193,6 @@ void finish(LinearGradients& out, const Array& x, const Array& weight, const Arr
   if (out.target.defined()) out.target = out.target.reshape(target.shape()).to(target.dtype());
 }
 
-// Rows [begin, end) of the target, as a target of logits [N, C, k…].
-Array target_rows(const Problem& p, const CrossEntropyTask& task, int64_t begin, int64_t end) {
-  const Shape whole = task.probabilities ? p.logits : position_shape(p.logits);
-  return task.target.reshape(whole).rows(begin, end);
-}
-
 void copy_rows(const Array& out, const Array& rows, int64_t begin) {
   const int64_t row = rows.dim(0) == 0 ? 0 : rows.numel() / rows.dim(0);
   std::copy_n(rows.data<float>(), rows.numel(), out.data<float>() + begin * row);
@@ -185,8 +211,7 @@ LinearGradients linear_cross_entropy_forward(const LinearCrossEntropy& options, 
   Array losses(position_shape(p.logits));
   for (int64_t begin = 0; begin < p.logits[0]; begin += p.chunk) {
     const int64_t end = std::min(begin + p.chunk, p.logits[0]);
-    const ClassLoss part = cross_entropy_losses(task, logits_of(p, begin, end), target_rows(p, task, begin, end),
-                                                want_dlogits, out.target.defined());
+    const ClassLoss part = losses_of(p, task, begin, end, want_dlogits, out.target.defined());
     copy_rows(losses, part.loss, begin);
     if (want_dlogits) add_gradients(p, part.dx, begin, end, out);
     if (out.target.defined()) copy_rows(out.target, part.dtarget, begin);
@@ -209,8 +234,7 @@ LinearGradients linear_cross_entropy_backward(const LinearCrossEntropy& options,
   const bool want_dlogits = out.x.defined() || out.weight.defined() || out.bias.defined();
   for (int64_t begin = 0; begin < p.logits[0]; begin += p.chunk) {
     const int64_t end = std::min(begin + p.chunk, p.logits[0]);
-    const ClassLoss part = cross_entropy_losses(task, logits_of(p, begin, end), target_rows(p, task, begin, end),
-                                                want_dlogits, out.target.defined());
+    const ClassLoss part = losses_of(p, task, begin, end, want_dlogits, out.target.defined());
     if (want_dlogits) add_gradients(p, class_loss_backward(g.rows(begin, end), part.dx), begin, end, out);
     if (out.target.defined()) copy_rows(out.target, class_loss_backward(g.rows(begin, end), part.dtarget), begin);
   }

@@ -24,6 +24,30 @@ py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool
   return py::make_tuple(need_a ? py::cast(da) : py::none(), need_b ? py::cast(db) : py::none());
 }
 
+// (c, largest, sum): a product of two matrices with the statistics of its rows, for the tests of every path.
+py::tuple row_statistics(const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision) {
+  const int64_t m = a.dim(transpose_a ? 1 : 0);
+  const int64_t n = b.dim(transpose_b ? 0 : 1);
+  const int64_t parts = (n + 31) / 32;
+  const Array c({m, n});
+  const Array largest({m, parts});
+  const Array sum({m, parts});
+  run_gemm({.m = m,
+            .n = n,
+            .k = a.dim(transpose_a ? 0 : 1),
+            .a = a.data<float>(),
+            .lda = a.dim(1),
+            .transpose_a = transpose_a,
+            .b = b.data<float>(),
+            .ldb = b.dim(1),
+            .transpose_b = transpose_b,
+            .c = c.data<float>(),
+            .row_max = largest.data<float>(),
+            .row_sum = sum.data<float>(),
+            .precision = numerics_from_code(precision).precision});
+  return py::make_tuple(c, largest, sum);
+}
+
 // (y, z): z is None unless it is to be kept and the activation needs it.
 py::tuple linear_outputs(const Array& x, const Array& weight, const Array* bias, const Array* residual,
                          int64_t activation, int64_t precision, bool keep) {
@@ -86,6 +110,9 @@ void bind_matmul(py::module_& m) {
         py::arg("residual").none(true), py::arg("activation"), py::arg("precision"), py::arg("keep"));
   m.def("linear_backward", &linear_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"),
         py::arg("saved").none(true), py::arg("activation"), py::arg("precision"), py::arg("needs"));
+
+  m.def("matmul_row_statistics", &row_statistics, py::arg("a"), py::arg("b"), py::arg("transpose_a"),
+        py::arg("transpose_b"), py::arg("precision"));
 
   m.def("cache_bytes", &packed_weight_bytes);
   m.def("cache_budget", &packed_weight_budget);
