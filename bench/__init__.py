@@ -1,6 +1,7 @@
 """Benchmarks, installed as nonet.bench: `nonet bench` runs the families below (docs/benchmarks.md).
 
-A family is a module with `run(options) -> list[Row]`; it is imported when it runs.
+A family is a module, imported when it runs: `names() -> list[str]` tells its cases as `case/mode` or `case/mode/state`,
+`run(options)` yields a list of rows whenever a part of them is complete.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 from nonet.ops.matmul import matmul_flags
 
-__all__ = ["CASES", "Case", "run"]
+__all__ = ["CASES", "Case", "names", "run"]
 
 CUBES = (64, 128, 256, 512, 1024, 2048, 4096)
 SHAPES = (
@@ -47,6 +47,7 @@ SHAPES = (
     (1, 4096, 4096),
 )
 GRADIENTS = ((784, 512, 128), (512, 512, 512), (768, 3072, 2048))
+STATES = ("warm", "cold")
 SETS = 4096  # at most so many operand sets in a cold case
 PATIENCE = 3.0  # seconds that an opponent's call may take: kernels that a library has only as a fallback take minutes
 SAMPLE = 48  # rows and columns of the result that are checked
@@ -86,20 +87,21 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
-def run(options: Options) -> list[Row]:
+def names() -> list[str]:
+    return [f"{case.name}/{case.mode}/{state}" for case in CASES for state in STATES]
+
+
+def run(options: Options) -> Iterator[list[Row]]:
     """All cases, warm and cold. Errors: WrongResultError."""
-    rows: list[Row] = []
     rates: dict[tuple[str, str], float] = {}  # operations per second so far
     for case in CASES:
-        for state in ("warm", "cold"):
+        for state in STATES:
             if options.wants(case.name, case.mode, state):
                 options.tell(f"matmul {case.name} {case.mode} {state}")
                 with nonet.no_grad(), _inference(options.against):
-                    rows += _case_rows(case, state, options, rates)
-                rates |= {
-                    (row.name, row.mode): case.flops / row.median for row in rows if row.case == case.name
-                }
-    return rows
+                    rows = _case_rows(case, state, options, rates)
+                rates |= {(row.name, row.mode): case.flops / row.median for row in rows}
+                yield rows
 
 
 def _case_rows(case: Case, state: str, options: Options, rates: Mapping[tuple[str, str], float]) -> list[Row]:

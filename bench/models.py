@@ -24,8 +24,9 @@ from nonet.bench.report import Row
 from nonet.bench.run import Options
 from nonet.bench.workloads import WORKLOADS, Workload
 
-__all__ = ["Run", "run", "run_workloads"]
+__all__ = ["Run", "Variant", "names", "names_of", "run", "run_workloads", "variants"]
 
+MODES = ("train", "infer-1")
 STEPS = 20  # whose losses must agree
 # Differences of losses allowed, in units of the first loss: float32, and bfloat16 somewhere inside. Adam turns a
 # gradient whose sign only rounding decides into a whole step, so the first two losses tell more than the later ones.
@@ -45,6 +46,10 @@ class Variant:
     bfloat16: bool = False
     fused: bool = False
 
+    @property
+    def name(self) -> str:
+        return f"{self.library} {self.label}"
+
     def cast(self) -> contextlib.AbstractContextManager[Any]:
         """Around everything whose activations may be bfloat16."""
         if not self.bfloat16:
@@ -57,15 +62,22 @@ class Variant:
         return self.lib.no_grad() if self.library == "nonet" else self.lib.inference_mode()
 
 
-def run(options: Options) -> list[Row]:
+def names() -> list[str]:
+    return names_of(WORKLOADS)
+
+
+def run(options: Options) -> Iterator[list[Row]]:
     return run_workloads("models", WORKLOADS, options)
 
 
-def run_workloads(family: str, workloads: Sequence[Workload], options: Options) -> list[Row]:
+def names_of(workloads: Sequence[Workload]) -> list[str]:
+    return [f"{workload.name}/{mode}" for workload in workloads for mode in MODES]
+
+
+def run_workloads(family: str, workloads: Sequence[Workload], options: Options) -> Iterator[list[Row]]:
     """Rows `train` and `infer-1` of each workload. Errors: WrongResultError if losses do not agree."""
-    rows: list[Row] = []
     for workload in workloads:
-        modes = [mode for mode in ("train", "infer-1") if options.wants(workload.name, mode)]
+        modes = [mode for mode in MODES if options.wants(workload.name, mode)]
         if not modes:
             continue
         missing = what_is_missing(workload)
@@ -73,7 +85,7 @@ def run_workloads(family: str, workloads: Sequence[Workload], options: Options) 
             options.skip(workload.name, f"nonet has no {missing} yet")
             continue
         options.tell(f"{family} {workload.name}")
-        sides = [Run(workload, variant) for variant in _variants(options)]
+        sides = [Run(workload, variant) for variant in variants(options)]
         start = sides[-1].state()  # PyTorch's initialisation where it takes part
         check_losses(workload, sides, start)
         for mode in modes:
@@ -85,11 +97,12 @@ def run_workloads(family: str, workloads: Sequence[Workload], options: Options) 
                         stack.enter_context(side.variant.without_gradients())
                 timings = options.time(contestants)
             flops = _flops(workload, mode)
-            rows += [_row(family, workload, mode, side, timings[side.name], flops, options) for side in sides]
-    return rows
+            rows = [_row(family, workload, mode, side, timings[side.name], flops, options) for side in sides]
+            yield rows
 
 
-def _variants(options: Options) -> Iterator[Variant]:
+def variants(options: Options) -> Iterator[Variant]:
+    """The contestants; PyTorch's float32 with its default Adam, which the others are checked against, is the last."""
     precisions = options.precisions or ("highest",)
     for precision in precisions:
         exact = precision in ("highest", "ieee")
@@ -113,7 +126,7 @@ class Run:
 
     def __init__(self, workload: Workload, variant: Variant) -> None:
         self.workload, self.variant = workload, variant
-        self.name = f"{variant.library} {variant.label}"
+        self.name = variant.name
         self.lib: Any = variant.lib
         self.model = workload.build(self.lib)
         parts = [self.model.discriminator, self.model.generator] if workload.adversarial else [self.model]

@@ -36,9 +36,7 @@ class Options:
 
     def wants(self, case: str, mode: str = "", state: str = "") -> bool:
         full = "/".join(part for part in (case, mode, state) if part)
-        return not self.only or any(
-            fnmatch.fnmatchcase(name, pattern) for pattern in self.only for name in (case, full)
-        )
+        return not self.only or any(_fits(pattern, full) for pattern in self.only)
 
     def time(self, contestants: Sequence[Contestant]) -> dict[str, Timing]:
         return compare(contestants, effort=self.effort, guard=self.guard)
@@ -57,8 +55,9 @@ def run(
     threads: int | None = None,
     quick: bool = False,
     tell: Callable[[str], Any] = lambda _: None,
+    keep: Callable[[dict[str, Any]], Any] = lambda _: None,
 ) -> dict[str, Any]:
-    """The document of a run (see report.py for its rows).
+    """The document of a run (see report.py for its rows). keep: is given the document so far after every case.
 
     Errors: BenchError for a name that is unknown, an opponent that is missing, a pattern that fits no case;
     WrongResultError if a contestant computes something else.
@@ -66,6 +65,8 @@ def run(
     for family in families:
         if family not in FAMILIES:
             raise BenchError(f"FAMILY must be one or more of {', '.join(FAMILIES)}, got {family!r}")
+    modules = [importlib.import_module(FAMILIES[family][0]) for family in families]
+    check_patterns(only, [name for module in modules for name in module.names()], families)
     check_opponents(against)
     chosen = tuple(precisions(wanted_precisions))
     threads_before = nonet.num_threads()
@@ -77,13 +78,28 @@ def run(
         options.peaks = Peaks.measure(guard, QUICK if quick else Effort(blocks=9, block_seconds=0.02))
         rows: list[Row] = []
         with restoring_precision():
-            for family in families:
-                rows += importlib.import_module(FAMILIES[family][0]).run(options)
-        if not rows and not options.skipped:
-            raise BenchError(f"--only {','.join(only)}: no case of {', '.join(families)} has such a name")
+            for module in modules:
+                for part in module.run(options):
+                    rows += part
+                    keep(document(options, rows, families))
         return document(options, rows, families)
     finally:
         nonet.set_num_threads(threads_before)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split("/")[0], pattern)
+
+
+def check_patterns(only: Sequence[str], names: Sequence[str], families: Sequence[str]) -> None:
+    """Errors: BenchError for a pattern that no name fits."""
+    for pattern in only:
+        if not any(_fits(pattern, name) for name in names):
+            examples = list(dict.fromkeys(name.split("/")[0] for name in names))[:4]
+            raise BenchError(
+                f"--only {pattern}: no case of {', '.join(families)} has such a name; "
+                f"there are {', '.join(examples)} …, and {names[0]} for a part of one"
+            )
 
 
 def document(options: Options, rows: Sequence[Row], families: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import nonet
 from nonet import _core
 from nonet.bench import FAMILIES, bench_matmul, models, opponents
+from nonet.bench import run as runs
 from nonet.bench.bench_matmul import CASES
 from nonet.bench.errors import WrongResultError
 from nonet.bench.workloads import WORKLOADS
@@ -113,11 +114,47 @@ def test_missing_opponents(monkeypatch, capsys):
 def test_wrong_options(saved, tmp_path, capsys):
     _fails(capsys, "--against must be one or more of torch, numpy, got 'jax'", "--against", "jax")
     _fails(capsys, "FAMILY must be one or more of matmul, models, mlp_step, got 'x'", "x")
-    _fails(capsys, "--only 9x9x9: no case of matmul has such a name", "matmul", "--quick", "--only", "9x9x9")
     _fails(capsys, "--precision must be one or more of highest", "matmul", "--precision", "x")
     _fails(capsys, "expected a file of `nonet bench --save`", "--compare", str(tmp_path / "nope"))
     _fails(capsys, "--load shows a saved run", "matmul", "--load", str(saved))
     _fails(capsys, "argument --threads", "--threads", "0")
+
+
+def test_patterns_that_fit_nothing_are_refused_before_anything_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(runs.Peaks, "measure", lambda *_: pytest.fail("measured"))
+    for family, only, message in (
+        (
+            "matmul",
+            "9x9x9",
+            "--only 9x9x9: no case of matmul has such a name; there are 64x64x64, 128x128x128, ",
+        ),
+        ("matmul", "64x*,*/grad/hot", "--only */grad/hot: no case of matmul has such a name"),
+        ("models", "ann,lstn", "--only lstn: no case of models has such a name; there are ann, cnn-lenet5, "),
+        ("mlp_step", "16-32-10/cold", "--only 16-32-10/cold: no case of mlp_step has such a name"),
+    ):
+        _fails(capsys, message, family, "--quick", "--only", only)
+
+
+def test_an_interrupted_run_keeps_its_cases(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    measure, done = bench_matmul._case_rows, []
+
+    def interrupted(*args):
+        if done:
+            raise KeyboardInterrupt
+        done.append(args[0].name)
+        return measure(*args)
+
+    monkeypatch.setattr(bench_matmul, "_case_rows", interrupted)
+    only = ["--quick", "--only", "64x64x64/linear/*"]
+    capsys.readouterr()
+    assert main(["bench", "matmul", *only, "--save", str(path)]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    document = json.loads(path.read_text())
+    assert {(row["case"], row["state"]) for row in document["rows"]} == {("64x64x64", "warm")}
+    assert f"{path} has the {len(document['rows'])} rows measured so far" in lines
+    assert main(["bench", "--load", str(path)]) == 0
+    _fails(capsys, "interrupted", "matmul", *only, code=130)  # without --save there is nothing to say
 
 
 def test_wrong_products_are_not_timed(monkeypatch, capsys):

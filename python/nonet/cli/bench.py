@@ -46,17 +46,7 @@ def _document(args: argparse.Namespace) -> dict[str, Any]:
         here = {**machine(), "threads": args.threads or machine()["threads"]}
         reports.check_same_machine(old, document or {"machine": here}, str(args.compare))
     if document is None:
-        document = runs.run(
-            args.families or list(FAMILIES),
-            against=against,
-            only=_list(args.only),
-            wanted_precisions=_list(args.precision),
-            threads=args.threads,
-            quick=args.quick,
-            tell=lambda text: print(text, file=sys.stderr, flush=True),
-        )
-    if args.save is not None:
-        reports.save(document, args.save)
+        document = _measured(args, against)
     if args.roofline is not None:
         from nonet.plot.roofline import draw
 
@@ -64,6 +54,39 @@ def _document(args: argparse.Namespace) -> dict[str, Any]:
     if old is not None:
         style = reports.piped if args.markdown else reports.aligned
         print(reports.ab_table(old, document, style), file=sys.stderr if args.json else sys.stdout)
+    return document
+
+
+def _measured(args: argparse.Namespace, against: list[str]) -> dict[str, Any]:
+    """A run, saved after every case: an interruption loses the case under way."""
+
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    kept: dict[str, Any] = {"rows": []}
+
+    def keep(document: dict[str, Any]) -> None:
+        nonlocal kept
+        if args.save is not None:
+            reports.save(document, args.save)
+            kept = document
+
+    try:
+        document = runs.run(
+            args.families or list(FAMILIES),
+            against=against,
+            only=_list(args.only),
+            wanted_precisions=_list(args.precision),
+            threads=args.threads,
+            quick=args.quick,
+            tell=tell,
+            keep=keep,
+        )
+    except KeyboardInterrupt:
+        if kept["rows"]:
+            tell(f"{args.save} has the {len(kept['rows'])} rows measured so far")
+        raise
+    keep(document)
     return document
 
 
