@@ -2,14 +2,15 @@
 
 PyTorch runs with its default and with its fused Adam, in float32 and under its bfloat16 autocast; ratios are taken to
 the fastest. All sides start from the same weights and see the same batch, and their losses over 20 steps must agree
-before anything is timed. A workload for which nonet lacks an op is skipped, by name.
+before anything is timed. The peak memory of as many steps is measured in processes of their own (memory.py). A workload
+for which nonet lacks an op is skipped, by name.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -17,8 +18,9 @@ import numpy as np
 
 import nonet
 from nonet import _core, models
-from nonet.bench.errors import WrongResultError
+from nonet.bench.errors import UnmeasuredError, WrongResultError
 from nonet.bench.harness import Contestant, Timing
+from nonet.bench.memory import peak_bytes
 from nonet.bench.opponents import lowest, with_precision
 from nonet.bench.report import Row
 from nonet.bench.run import Options
@@ -67,15 +69,20 @@ def names() -> list[str]:
 
 
 def run(options: Options) -> Iterator[list[Row]]:
-    return run_workloads("models", WORKLOADS, options)
+    return run_workloads("models", WORKLOADS, options, memory=True)
 
 
 def names_of(workloads: Sequence[Workload]) -> list[str]:
     return [f"{workload.name}/{mode}" for workload in workloads for mode in MODES]
 
 
-def run_workloads(family: str, workloads: Sequence[Workload], options: Options) -> Iterator[list[Row]]:
-    """Rows `train` and `infer-1` of each workload. Errors: WrongResultError if losses do not agree."""
+def run_workloads(
+    family: str, workloads: Sequence[Workload], options: Options, memory: bool = False
+) -> Iterator[list[Row]]:
+    """Rows `train` and `infer-1` of each workload; memory: `train` with its peak too.
+
+    Errors: WrongResultError if losses do not agree.
+    """
     for workload in workloads:
         modes = [mode for mode in MODES if options.wants(workload.name, mode)]
         if not modes:
@@ -98,7 +105,17 @@ def run_workloads(family: str, workloads: Sequence[Workload], options: Options) 
                 timings = options.time(contestants)
             flops = _flops(workload, mode)
             rows = [_row(family, workload, mode, side, timings[side.name], flops, options) for side in sides]
-            yield rows
+            yield [_with_memory(row, options) for row in rows] if memory and mode == "train" else rows
+
+
+def _with_memory(row: Row, options: Options) -> Row:
+    steps = 2 if options.quick else STEPS
+    try:
+        peak = peak_bytes(row.case, row.name, options.precisions or ("highest",), nonet.num_threads(), steps)
+    except UnmeasuredError as error:
+        options.skip(f"{row.case}/memory", str(error))
+        return row
+    return replace(row, peak_bytes=float(peak))
 
 
 def variants(options: Options) -> Iterator[Variant]:

@@ -22,6 +22,7 @@ __all__ = [
     "check_same_machine",
     "geometric_mean",
     "load",
+    "memory_table",
     "rated",
     "save",
     "table",
@@ -36,7 +37,8 @@ class Row:
 
     library: nonet, torch, numpy; variant: its precision and options (`highest`, `bfloat16`, `float32, fused Adam`).
     exact: float32 results, so that it may be set against float32. flops and bytes are those of the case: operations
-    needed, and operands and result moved once. `percent` is the share of `roof`, a measured peak.
+    needed, and operands and result moved once. `percent` is the share of `roof`, a measured peak. peak_bytes: memory
+    that a training takes at most beyond the imported library.
     """
 
     family: str
@@ -56,6 +58,7 @@ class Row:
     gbs: float | None = None
     percent: float | None = None
     roof: str | None = None
+    peak_bytes: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -198,6 +201,23 @@ def table(rows: Sequence[Row], style: Style = aligned) -> str:
     return style(lines, 3)
 
 
+def memory_table(rows: Sequence[Row], style: Style = aligned) -> str:
+    """One line per case with a measured peak of memory: every contestant's, and the smallest opponent's over nonet's.
+
+    Empty if there is none.
+    """
+    rows = [row for row in rows if row.peak_bytes is not None]
+    names = list(dict.fromkeys(row.name for row in rows))
+    opposed = any(row.library != "nonet" for row in rows)
+    lines = [["peak memory", *names, *(["x f32", "x any"] if opposed else [])]]
+    for case in dict.fromkeys(row.case for row in rows):
+        group = [row for row in rows if row.case == case]
+        cells = {row.name: f"{(row.peak_bytes or 0) / 2**20:.1f} MiB" for row in group}
+        both = [_ratio_cell(ratio(group, exact=e, of=lambda row: row.peak_bytes)) for e in (True, False)]
+        lines.append([case, *(cells.get(name, "") for name in names), *(both if opposed else [])])
+    return style(lines, 1) if rows else ""
+
+
 def peak_table(document: Mapping[str, Any], style: Style = aligned) -> str:
     """The measured peaks, one line per number of threads."""
     peaks = Peaks.from_json(document).peaks
@@ -245,14 +265,17 @@ def _ratio_cell(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def ratio(group: Iterable[Row], *, exact: bool) -> float | None:
+def ratio(
+    group: Iterable[Row], *, exact: bool, of: Callable[[Row], float | None] = lambda row: row.median
+) -> float | None:
     """How many times faster nonet is than the fastest opponent, medians against medians; None without both sides.
 
-    exact: nonet at its default precision against float32 opponents; else the fastest variant of each side.
+    exact: nonet at its default precision against float32 opponents; else the fastest variant of each side. of: what
+    else is compared, less of it being better.
     """
-    rows = list(group)
-    own = [r.median for r in rows if r.library == "nonet" and (not exact or r.variant == "highest")]
-    other = [r.median for r in rows if r.library != "nonet" and (not exact or r.exact)]
+    rows = [(row, value) for row in group if (value := of(row)) is not None]
+    own = [v for r, v in rows if r.library == "nonet" and (not exact or r.variant == "highest")]
+    other = [v for r, v in rows if r.library != "nonet" and (not exact or r.exact)]
     return min(other) / min(own) if own and other else None
 
 

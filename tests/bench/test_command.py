@@ -11,12 +11,14 @@ import pytest
 
 import nonet
 from nonet import _core
-from nonet.bench import FAMILIES, bench_matmul, models, opponents
+from nonet.bench import FAMILIES, bench_matmul, memory, models, opponents
+from nonet.bench import report as reports
 from nonet.bench import run as runs
 from nonet.bench.bench_matmul import CASES
-from nonet.bench.errors import WrongResultError
+from nonet.bench.errors import UnmeasuredError, WrongResultError
 from nonet.bench.workloads import WORKLOADS
 from nonet.cli import main
+from nonet.cli.bench import describe
 
 SMALL = ["bench", "matmul", "--quick", "--only", "64x64x64/linear/warm"]
 
@@ -232,6 +234,31 @@ def test_mlp_step_and_skipped_workloads(capsys):
     }
     if not hasattr(nonet.nn, "LSTM"):
         assert document["skipped"] == [{"case": "lstm", "reason": "nonet has no LSTM yet"}]
+
+
+def test_peak_memory(capsys):
+    """At least parameters, gradients and two moments, and no more than a few times as much."""
+    capsys.readouterr()
+    assert main(["bench", "models", "--quick", "--only", "ann", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["skipped"] == []
+    model = next(w for w in WORKLOADS if w.name == "ann").build(nonet)
+    least = 4 * 4 * sum(p.numel() for p in model.parameters())
+    for row in document["rows"]:
+        if row["mode"] == "train":
+            assert least <= row["peak_bytes"] <= 6 * least
+        else:
+            assert row["peak_bytes"] is None
+    text = describe(document, reports.aligned)
+    assert "peak memory" in text and " MiB" in text
+
+
+def test_memory_that_cannot_be_measured_says_why(monkeypatch):
+    with pytest.raises(UnmeasuredError, match="the process of nonet fast ended with 1: StopIteration"):
+        memory.peak_bytes("ann", "nonet fast", ["highest"], 1, 1)
+    monkeypatch.setattr(memory, "PATIENCE", 1e-3)
+    with pytest.raises(UnmeasuredError, match="nonet highest: .* timed out"):
+        memory.peak_bytes("ann", "nonet highest", ["highest"], 1, 1)
 
 
 # ---- the chart

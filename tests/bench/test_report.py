@@ -192,6 +192,18 @@ def test_ab_table():
     assert report.ab_table(old, document([])) == "the two runs have no row in common"
 
 
+def test_memory_table():
+    def row(library, variant, peak, exact=True):
+        return dataclasses.replace(_row(library, variant, 1.0), exact=exact, peak_bytes=peak)
+
+    rows = [row("nonet", "highest", 2.0**21), row("nonet", "highest, autocast", 2.0**20, False)]
+    rows += [row("torch", "float32", 2.0**22), row("torch", "bfloat16", 2.0**19, False)]
+    head, line = (text.split() for text in report.memory_table(rows).splitlines())
+    assert head[-4:] == ["x", "f32", "x", "any"] and line[-2:] == ["2.00", "0.50"]
+    assert line[1:-2] == ["2.0", "MiB", "1.0", "MiB", "4.0", "MiB", "0.5", "MiB"]
+    assert report.memory_table([_row("nonet", "highest", 1.0)]) == ""
+
+
 def test_verdicts():
     old = _row("nonet", "highest", 2.0, low=1.9, high=2.1)
     assert report.verdict(old, _row("nonet", "highest", 3.0)) == "slower"

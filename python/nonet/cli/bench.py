@@ -112,6 +112,8 @@ def describe(document: dict[str, Any], style: reports.Style) -> str:
         own = [row for row in rows if row.family == family]
         if own:
             lines += ["", family, "", reports.table(own, style), "", *reports.ratio_summary(own)]
+            memory = reports.memory_table(own, style)
+            lines += ["", memory] if memory else []
     lines += [f"skipped {entry['case']}: {entry['reason']}" for entry in document["skipped"]]
     if any(not row.clean for row in rows):
         lines.append("~ never got clean repetitions: the machine was busy")
