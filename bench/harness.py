@@ -79,7 +79,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Effort:
-    """How many blocks of how many seconds, and how often a disturbed one is tried again."""
+    """How many blocks of how many seconds, and how often each is timed until one is undisturbed."""
 
     blocks: int = 15
     block_seconds: float = 0.05
@@ -199,7 +199,7 @@ def compare(
     effort: Effort = FULL,
     guard: Guard | None = None,
 ) -> dict[str, Timing]:
-    """Times the contestants in alternating blocks; a disturbed block is repeated, up to `effort.patience` times."""
+    """Times the contestants in alternating blocks; a block is timed until it is undisturbed, `effort.patience` times at most."""
     sides = _contestants(contestants)
     guard = guard or Guard()
     repetitions = {side.name: _repetitions(side, effort.block_seconds) for side in sides}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nonet
@@ -54,10 +54,12 @@ def run(
     wanted_precisions: Sequence[str] = (),
     threads: int | None = None,
     quick: bool = False,
+    patience: int | None = None,
     tell: Callable[[str], Any] = lambda _: None,
     keep: Callable[[dict[str, Any]], Any] = lambda _: None,
 ) -> dict[str, Any]:
-    """The document of a run (see report.py for its rows). keep: is given the document so far after every case.
+    """The document of a run (see report.py for its rows). patience: how often a block is timed until it is undisturbed.
+    keep: is given the document so far after every case.
 
     Errors: BenchError for a name that is unknown, an opponent that is missing, a pattern that fits no case;
     WrongResultError if a contestant computes something else.
@@ -73,7 +75,10 @@ def run(
     try:
         set_threads(threads or threads_before, against)
         guard = Guard()
-        options = Options(tuple(against), tuple(only), chosen, quick, QUICK if quick else FULL, tell, guard)
+        effort = QUICK if quick else FULL
+        if patience is not None:
+            effort = replace(effort, patience=patience)
+        options = Options(tuple(against), tuple(only), chosen, quick, effort, tell, guard)
         tell("measuring the machine's peaks")
         options.peaks = Peaks.measure(guard, QUICK if quick else Effort(blocks=9, block_seconds=0.02))
         rows: list[Row] = []

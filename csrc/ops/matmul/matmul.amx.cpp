@@ -139,10 +139,10 @@ NONET_INLINE void dots() {
   tile_dot<3, 5, 7>();
 }
 
-// One step of k: the products of terms (i, j) with i + j <= order, the smallest first and A0 B0 last, so that its
-// rounding is the only one that counts. Each reloads one operand: A0 B2, A0 B1, A1 B1, A1 B0, A2 B0, A0 B0.
+// One step of k: the products of terms (i, j) with 0 < i + j <= order. Each reloads one operand: A0 B2, A0 B1, A1 B1,
+// A1 B0, A2 B0.
 template <int a_terms, int b_terms, int order>
-NONET_INLINE void step(const char* a, const char* b) {
+NONET_INLINE void small_products(const char* a, const char* b) {
   constexpr bool a1 = a_terms > 1 && order >= 1;
   constexpr bool b1 = b_terms > 1 && order >= 1;
   if constexpr (b1) load_a<0>(a);
@@ -156,24 +156,33 @@ NONET_INLINE void step(const char* a, const char* b) {
   }
   if constexpr (a1) load_a<1>(a);
   if constexpr (a1 && b1 && order >= 2) dots();
-  load_b<0>(b);
-  if constexpr (a1) dots();
+  if constexpr (a1) {
+    load_b<0>(b);
+    dots();
+  }
   if constexpr (a_terms > 2 && order >= 2) {
     load_a<2>(a);
     dots();
   }
-  if constexpr (a1 || !b1) load_a<0>(a);
-  dots();
 }
 
+// The small products of all steps come first and A0 B0 of all steps last: added to sums that have their full size, the
+// small ones would be rounded as coarsely as the large.
 template <int a_terms, int b_terms, int order>
 void tile_product(const char* a, const char* b, int64_t steps, float* out) {
   tile_zero<0>();
   tile_zero<1>();
   tile_zero<2>();
   tile_zero<3>();
-  for (int64_t s = 0; s < steps; ++s, a += step_bytes(a_terms), b += step_bytes(b_terms))
-    step<a_terms, b_terms, order>(a, b);
+  if constexpr (order > 0) {
+    for (int64_t s = 0; s < steps; ++s)
+      small_products<a_terms, b_terms, order>(a + s * step_bytes(a_terms), b + s * step_bytes(b_terms));
+  }
+  for (int64_t s = 0; s < steps; ++s) {
+    load_a<0>(a + s * step_bytes(a_terms));
+    load_b<0>(b + s * step_bytes(b_terms));
+    dots();
+  }
   constexpr int64_t line = strip_lines * sizeof(float);
   tile_store<0>(out, line);
   tile_store<1>(out + 16, line);

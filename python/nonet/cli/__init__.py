@@ -127,6 +127,9 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="few, short repetitions: a trial, no measurement"
     )
+    parser.add_argument(
+        "--patience", type=_at_least_one, metavar="N", help="times a disturbed block is timed, default 4"
+    )
     parser.add_argument("--save", metavar="F", help="write the results to F (JSON)")
     parser.add_argument("--load", metavar="F", help="show a saved run instead of measuring")
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")

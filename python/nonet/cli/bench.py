@@ -78,6 +78,7 @@ def _measured(args: argparse.Namespace, against: list[str]) -> dict[str, Any]:
             only=_list(args.only),
             wanted_precisions=_list(args.precision),
             threads=args.threads,
+            patience=args.patience,
             quick=args.quick,
             tell=tell,
             keep=keep,
