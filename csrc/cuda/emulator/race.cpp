@@ -1,0 +1,307 @@
+#include "cuda/emulator/race.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+namespace nonet::emulator::machine {
+
+// Who, when: in one word. The clock comes first, so that epochs compare as times.
+struct Epoch {
+  uint64_t bits = 0;
+  static constexpr int warp_shift = 25, clock_shift = 36;
+  static Epoch of(uint32_t clock, uint32_t warp, uint32_t lane, uint32_t bytes, bool atomic = false,
+                  uint32_t fences = 0) {
+    return {static_cast<uint64_t>(clock) << clock_shift | static_cast<uint64_t>(warp) << warp_shift | lane << 20 |
+            bytes << 16 | static_cast<uint32_t>(atomic) << 15 | (fences & 0x7fff)};
+  }
+  uint32_t clock() const { return static_cast<uint32_t>(bits >> clock_shift); }
+  uint32_t warp() const { return bits >> warp_shift & 0x7ff; }
+  uint32_t lane() const { return bits >> 20 & 31; }
+  uint32_t bytes() const { return bits >> 16 & 15; }
+  bool atomic() const { return bits >> 15 & 1; }
+  uint32_t fences() const { return bits & 0x7fff; }
+  uint64_t when() const { return bits >> warp_shift; }  // clock and warp
+};
+struct Cell {
+  Epoch write;
+  std::array<Epoch, 3> reads;  // some of the last ones
+};
+static_assert(sizeof(Cell) == 32);
+
+static Cell* shadow;
+static uint32_t base_clock = 1, async_clock = 1;
+static uint32_t async_warp;  // the last place of the clocks
+static uintptr_t watched_begin;
+static size_t watched_bytes;  // 0 while no kernel runs
+static size_t shared_limit;
+
+static bool ordered_before(Epoch e, const Clock& clock) {
+  return e.clock() < base_clock || e.clock() <= clock[e.warp()];
+}
+
+static Thread& thread_of(Epoch e) {
+  const size_t warps = now.blocks[0].warps.size();
+  return now.blocks[e.warp() / warps].threads[e.warp() % warps * warp_size + e.lane()];
+}
+static std::string name_of(Epoch e) {
+  return e.warp() == async_warp ? "an asynchronous copy" : describe(thread_of(e));
+}
+
+void begin_clocks() {
+  if (shadow == nullptr) {
+    void* p = mmap(nullptr, sizeof(Cell) / 4 * 32 * multiprocessors * shared_window, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    shadow = static_cast<Cell*>(p);
+  }
+  // Everything that happened in earlier blocks is ordered before: no cell needs to be cleared.
+  for (const Block& block : now.blocks) {
+    for (const Warp& warp : block.warps) {
+      if (static_cast<size_t>(warp.id) < warp.clock.size()) base_clock = std::max(base_clock, warp.clock[warp.id]);
+    }
+  }
+  base_clock = std::max(base_clock, async_clock) + 1;
+  async_clock = base_clock;
+  async_warp = static_cast<uint32_t>(now.blocks.size() * now.blocks[0].warps.size());
+  for (Block& block : now.blocks) {
+    for (Warp& warp : block.warps) {
+      warp.clock.assign(async_warp + 1, base_clock - 1);
+      warp.clock[warp.id] = base_clock;
+    }
+  }
+  watched_begin = reinterpret_cast<uintptr_t>(shared_arena);
+  watched_bytes = now.blocks.size() * shared_window;
+  shared_limit = static_cast<size_t>(now.config.shared_bytes);
+}
+
+void end_clocks() {
+  watched_bytes = 0;
+}
+
+static void join(Clock& into, const Clock& from) {
+  if (into.size() < from.size()) into.resize(from.size(), 0);
+  for (size_t i = 0; i < from.size(); ++i) into[i] = std::max(into[i], from[i]);
+}
+
+void release(Clock& object) {
+  Warp& warp = *current->warp;
+  join(object, warp.clock);
+  ++warp.clock[warp.id];
+}
+
+void acquire(Warp& warp, const Clock& object) {
+  join(warp.clock, object);
+}
+
+void release_async(Clock& object) {
+  if (object.size() <= async_warp) object.resize(async_warp + 1, 0);
+  object[async_warp] = std::max(object[async_warp], async_clock);
+}
+
+static std::string place_of(size_t offset) {
+  const Block& block = now.blocks[offset / shared_window];
+  std::string out = "shared memory at byte " + std::to_string(offset % shared_window);
+  if (now.cluster_blocks > 1) out += " of block " + std::to_string(block.rank) + " of its cluster";
+  return out;
+}
+
+[[gnu::cold, gnu::noinline]] static void report_bounds(size_t offset, size_t bytes, const char* does) {
+  if (offset % shared_window + bytes <= shared_limit) {
+    fail(std::string(does) + " " + place_of(offset) + ", but that block has ended");
+  }
+  fail(std::string("out of bounds: ") + does + " " + std::to_string(bytes) + " bytes of " + place_of(offset) + ", of " +
+       std::to_string(shared_limit));
+}
+static inline void check_bounds(size_t offset, size_t bytes, const char* does) {
+  if (offset % shared_window + bytes > shared_limit || now.blocks[offset / shared_window].done == now.block_threads)
+      [[unlikely]] {
+    report_bounds(offset, bytes, does);
+  }
+}
+
+// body(cell, bytes of its word that are touched)
+template <class Body>
+static inline void for_cells(size_t offset, size_t bytes, const Body& body) {
+  const size_t end = offset + bytes;
+  for (size_t word = offset / 4; word * 4 < end; ++word) {
+    uint32_t mask = 15;
+    if (word * 4 < offset) mask &= 15u << (offset - word * 4);
+    if (word * 4 + 4 > end) mask &= 15u >> (word * 4 + 4 - end);
+    body(shadow[word], mask);
+  }
+}
+
+[[gnu::cold, gnu::noinline]] static void report(Epoch other, bool other_wrote, size_t offset, const char* does) {
+  fail(std::string("race: ") + does + " " + place_of(offset) + ", which " + name_of(other) +
+       (other_wrote ? " writes" : " reads") + " with nothing that orders the two");
+}
+
+static inline bool conflict(Epoch e, uint32_t mask, uint32_t warp, const Clock& clock) {
+  return (e.bytes() & mask) && e.warp() != warp && !ordered_before(e, clock);
+}
+
+// Kept: this warp's last read, or in the place of one that is ordered before this one, or of any.
+static inline void remember_read(Cell& cell, Epoch mine, const Clock& clock) {
+  size_t place = 3;
+  for (size_t i = 0; i < 3; ++i) {
+    const Epoch e = cell.reads[i];
+    if (e.when() == mine.when() && (e.bytes() & mine.bytes()) == mine.bytes()) return;
+    if ((e.warp() == mine.warp() && e.bytes() == mine.bytes()) || ordered_before(e, clock)) place = i;
+  }
+  cell.reads[place < 3 ? place : random_below(3)] = mine;
+}
+
+static void read(size_t offset, size_t bytes) {
+  const uint32_t warp = static_cast<uint32_t>(current->warp->id);
+  const Clock& clock = current->warp->clock;
+  for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) {
+    if (conflict(cell.write, mask, warp, clock)) report(cell.write, true, offset, "reads");
+    remember_read(cell, Epoch::of(clock[warp], warp, current->lane, mask), clock);
+  });
+}
+
+static void write(size_t offset, size_t bytes, bool atomic) {
+  const uint32_t warp = static_cast<uint32_t>(current->warp->id);
+  const Clock& clock = current->warp->clock;
+  for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) {
+    if (!(atomic && cell.write.atomic()) && conflict(cell.write, mask, warp, clock)) {
+      report(cell.write, true, offset, "writes");
+    }
+    for (const Epoch e : cell.reads) {
+      if (conflict(e, mask, warp, clock)) report(e, false, offset, "writes");
+    }
+    cell.write = Epoch::of(clock[warp], warp, current->lane, mask, atomic, current->fences);
+    cell.reads = {};
+  });
+}
+
+static void access(size_t offset, size_t bytes, Access kind) {
+  check_bounds(offset, bytes, kind == Access::read ? "reads" : "writes");
+  if (!now.checks_races) return;
+  if (kind == Access::read) {
+    read(offset, bytes);
+  } else {
+    write(offset, bytes, kind == Access::atomic);
+  }
+}
+
+void note(const void* p, size_t bytes, Access kind) {
+  const size_t offset = reinterpret_cast<uintptr_t>(p) - watched_begin;
+  if (offset < watched_bytes) [[unlikely]]
+    access(offset, bytes, kind);
+}
+
+void note_async_read(const void* p, size_t bytes, const Thread& issuer, const Clock& ordered, const char* reader) {
+  const size_t offset = reinterpret_cast<uintptr_t>(p) - watched_begin;
+  check_bounds(offset, bytes, reader);
+  if (!now.checks_races) return;
+  const auto warp = static_cast<uint32_t>(issuer.warp->id);
+  for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) {
+    const Epoch e = cell.write;
+    if (conflict(e, mask, warp, ordered)) report(e, true, offset, reader);
+    if ((e.bytes() & mask) && e.clock() >= base_clock && e.warp() != async_warp &&
+        (thread_of(e).fences & 0x7fff) == e.fences()) {
+      fail(std::string(reader) + " " + place_of(offset) + ", which " + name_of(e) +
+           " wrote without a fence_proxy_async() after it");
+    }
+    remember_read(cell, Epoch::of(ordered[warp], warp, issuer.lane, mask), ordered);
+  });
+}
+
+void note_async_write(const void* p, size_t bytes, const Clock& ordered, const char* writer) {
+  const size_t offset = reinterpret_cast<uintptr_t>(p) - watched_begin;
+  check_bounds(offset, bytes, writer);
+  if (!now.checks_races) return;
+  ++async_clock;
+  for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) {
+    if ((cell.write.bytes() & mask) && !ordered_before(cell.write, ordered)) report(cell.write, true, offset, writer);
+    for (const Epoch e : cell.reads) {
+      if ((e.bytes() & mask) && !ordered_before(e, ordered)) report(e, false, offset, writer);
+    }
+    cell.write = Epoch::of(async_clock, async_warp, 0, mask);
+    cell.reads = {};
+  });
+}
+
+}  // namespace nonet::emulator::machine
+
+// ---- what -fsanitize=thread calls
+
+using nonet::emulator::machine::Access;
+using nonet::emulator::machine::note;
+
+#define NONET_ACCESS(name, bytes, kind)                               \
+  __attribute__((visibility("hidden"))) void __tsan_##name(void* p) { \
+    note(p, bytes, Access::kind);                                     \
+  }
+#define NONET_ACCESSES(bytes)                       \
+  NONET_ACCESS(read##bytes, bytes, read)            \
+  NONET_ACCESS(write##bytes, bytes, write)          \
+  NONET_ACCESS(volatile_read##bytes, bytes, read)   \
+  NONET_ACCESS(volatile_write##bytes, bytes, write) \
+  NONET_ACCESS(unaligned_read##bytes, bytes, read)  \
+  NONET_ACCESS(unaligned_write##bytes, bytes, write)
+#define NONET_HIDDEN __attribute__((visibility("hidden")))
+
+extern "C" {
+NONET_HIDDEN void __tsan_init() {}
+NONET_HIDDEN void __tsan_func_entry(void*) {}
+NONET_HIDDEN void __tsan_func_exit() {}
+NONET_HIDDEN void __tsan_vptr_update(void**, void*) {}
+NONET_HIDDEN void __tsan_vptr_read(void**) {}
+NONET_ACCESSES(1)
+NONET_ACCESSES(2)
+NONET_ACCESSES(4)
+NONET_ACCESSES(8)
+NONET_ACCESSES(16)
+NONET_HIDDEN void __tsan_read_range(void* p, size_t bytes) {
+  note(p, bytes, Access::read);
+}
+NONET_HIDDEN void __tsan_write_range(void* p, size_t bytes) {
+  note(p, bytes, Access::write);
+}
+
+// Atomic operations of host code in the same files, such as reference counts.
+#define NONET_ATOMIC(bits, T)                                                                          \
+  NONET_HIDDEN T __tsan_atomic##bits##_load(const volatile T* p, int) {                                \
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                       \
+  }                                                                                                    \
+  NONET_HIDDEN void __tsan_atomic##bits##_store(volatile T* p, T v, int) {                             \
+    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                          \
+  }                                                                                                    \
+  NONET_HIDDEN T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) {                             \
+    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                                \
+  }                                                                                                    \
+  NONET_HIDDEN T __tsan_atomic##bits##_fetch_add(volatile T* p, T v, int) {                            \
+    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);                                                 \
+  }                                                                                                    \
+  NONET_HIDDEN T __tsan_atomic##bits##_fetch_sub(volatile T* p, T v, int) {                            \
+    return __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST);                                                 \
+  }                                                                                                    \
+  NONET_HIDDEN T __tsan_atomic##bits##_fetch_and(volatile T* p, T v, int) {                            \
+    return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST);                                                 \
+  }                                                                                                    \
+  NONET_HIDDEN T __tsan_atomic##bits##_fetch_or(volatile T* p, T v, int) {                             \
+    return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);                                                  \
+  }                                                                                                    \
+  NONET_HIDDEN T __tsan_atomic##bits##_fetch_xor(volatile T* p, T v, int) {                            \
+    return __atomic_fetch_xor(p, v, __ATOMIC_SEQ_CST);                                                 \
+  }                                                                                                    \
+  NONET_HIDDEN int __tsan_atomic##bits##_compare_exchange_strong(volatile T* p, T* e, T v, int, int) { \
+    return __atomic_compare_exchange_n(p, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);            \
+  }                                                                                                    \
+  NONET_HIDDEN int __tsan_atomic##bits##_compare_exchange_weak(volatile T* p, T* e, T v, int, int) {   \
+    return __atomic_compare_exchange_n(p, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);            \
+  }
+NONET_ATOMIC(8, uint8_t)
+NONET_ATOMIC(16, uint16_t)
+NONET_ATOMIC(32, uint32_t)
+NONET_ATOMIC(64, uint64_t)
+NONET_HIDDEN void __tsan_atomic_thread_fence(int) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+NONET_HIDDEN void __tsan_atomic_signal_fence(int) {}
+}
