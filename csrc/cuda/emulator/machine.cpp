@@ -143,6 +143,7 @@ static void fiber_main() {
       continue;
     }
     current = next;
+    runs(*next);
     if (next->stack != nullptr) {
       free_fibers.emplace_back();
       nonet_fiber_switch(&free_fibers.back(), next->stack);
@@ -165,6 +166,7 @@ static void stop() {
   Thread* next = choose();
   if (next == self) return;
   current = next;
+  runs(*next);
   nonet_fiber_switch(&self->stack, next->stack ? next->stack : idle_fiber());
 }
 
@@ -221,16 +223,21 @@ void barrier_arrive(Barrier& barrier, int expected, const char* name, bool waits
     fail(std::string(name) + ": threads expect " + std::to_string(barrier.expected) + " and " +
          std::to_string(expected) + " arrivals at one barrier");
   }
-  release(barrier.clock);
+  waits ? publish(barrier.clock) : release(barrier.clock);
   ++barrier.arrived;
   if (waits) barrier.waiting.push_back(current);
   if (barrier.arrived < expected) {
     if (waits) wait(name, site, &barrier);
     return;
   }
+  // Every waiting warp once: those of its lanes that wait are done with what came before.
+  const Warp* last = nullptr;
   for (Thread* thread : barrier.waiting) {
-    acquire(*thread->warp, barrier.clock);
     if (thread != current) wake(thread);
+    if (thread->warp == last) continue;
+    last = thread->warp;
+    acquire(*thread->warp, barrier.clock);
+    advance(*thread->warp);
   }
   barrier.arrived = 0;
   barrier.waiting.clear();
@@ -307,6 +314,7 @@ static void run_resident() {
   now.idle_rounds = 0;
   begin_clocks();
   current = choose();
+  runs(*current);
   nonet_fiber_switch(&host_stack, idle_fiber());
 }
 

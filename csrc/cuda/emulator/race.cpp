@@ -32,13 +32,44 @@ struct Cell {
 static_assert(sizeof(Cell) == 32);
 
 static Cell* shadow;
-static uint32_t base_clock = 1, async_clock = 1;
-static uint32_t async_warp;  // the last place of the clocks
+static uint32_t base_clock = 1;
+// The asynchronous proxy has a time of its own, kept in the last place of every clock.
+static constexpr uint32_t async_warp = 0x7ff;
+static uint32_t async_clock = 1;
 static uintptr_t watched_begin;
 static size_t watched_bytes;  // 0 while no kernel runs
 static size_t shared_limit;
 
-static bool ordered_before(Epoch e, const Clock& clock) {
+// The fast way for reads that are no news: per warp, the time (its low bits) at which it last read each word of its own
+// block. Such a read is recorded already, or there are others enough.
+static uint16_t* filters;
+static constexpr size_t filter_words = shared_window / 4, max_warps = 64 * multiprocessors;
+static uintptr_t own_begin;
+static size_t own_bytes;
+static uint16_t* own_filter;
+static uint64_t own_time;
+
+void runs(const Thread& thread) {
+  own_begin = reinterpret_cast<uintptr_t>(thread.block->shared);
+  own_filter = filters + thread.warp->id * filter_words;
+  own_time = (thread.warp->clock[thread.warp->id] & 0xffff) * 0x0001000100010001ull;
+}
+
+template <class Times, size_t bytes>
+static inline bool known(const void* p) {
+  static_assert(sizeof(Times) * 2 == bytes);
+  const size_t offset = reinterpret_cast<uintptr_t>(p) - own_begin;
+  if (offset >= own_bytes || offset % bytes != 0) return false;
+  Times times;
+  __builtin_memcpy(&times, own_filter + offset / 4, sizeof(times));
+  const auto time = static_cast<Times>(own_time);
+  if (times == time) return true;
+  __builtin_memcpy(own_filter + offset / 4, &time, sizeof(times));
+  return false;
+}
+
+static inline bool ordered_before(Epoch e, const Clock& clock) {
+  if (e.warp() == async_warp) return e.clock() <= clock.back();
   return e.clock() < base_clock || e.clock() <= clock[e.warp()];
 }
 
@@ -50,12 +81,16 @@ static std::string name_of(Epoch e) {
   return e.warp() == async_warp ? "an asynchronous copy" : describe(thread_of(e));
 }
 
+static void* zeroed(size_t bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  return p;
+}
+
 void begin_clocks() {
   if (shadow == nullptr) {
-    void* p = mmap(nullptr, sizeof(Cell) / 4 * 32 * multiprocessors * shared_window, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) throw std::bad_alloc();
-    shadow = static_cast<Cell*>(p);
+    shadow = static_cast<Cell*>(zeroed(sizeof(Cell) / 4 * 32 * multiprocessors * shared_window));
+    filters = static_cast<uint16_t*>(zeroed(sizeof(uint16_t) * filter_words * max_warps));
   }
   // Everything that happened in earlier blocks is ordered before: no cell needs to be cleared.
   for (const Block& block : now.blocks) {
@@ -63,22 +98,23 @@ void begin_clocks() {
       if (static_cast<size_t>(warp.id) < warp.clock.size()) base_clock = std::max(base_clock, warp.clock[warp.id]);
     }
   }
-  base_clock = std::max(base_clock, async_clock) + 1;
-  async_clock = base_clock;
-  async_warp = static_cast<uint32_t>(now.blocks.size() * now.blocks[0].warps.size());
+  ++base_clock;
+  const size_t warps = now.blocks.size() * now.blocks[0].warps.size();
   for (Block& block : now.blocks) {
     for (Warp& warp : block.warps) {
-      warp.clock.assign(async_warp + 1, base_clock - 1);
+      warp.clock.assign(warps + 1, base_clock - 1);
       warp.clock[warp.id] = base_clock;
+      warp.clock.back() = async_clock;
     }
   }
   watched_begin = reinterpret_cast<uintptr_t>(shared_arena);
   watched_bytes = now.blocks.size() * shared_window;
   shared_limit = static_cast<size_t>(now.config.shared_bytes);
+  own_bytes = now.checks_races ? shared_limit & ~size_t{15} : 0;
 }
 
 void end_clocks() {
-  watched_bytes = 0;
+  watched_bytes = own_bytes = 0;
 }
 
 static void join(Clock& into, const Clock& from) {
@@ -86,10 +122,18 @@ static void join(Clock& into, const Clock& from) {
   for (size_t i = 0; i < from.size(); ++i) into[i] = std::max(into[i], from[i]);
 }
 
-void release(Clock& object) {
-  Warp& warp = *current->warp;
-  join(object, warp.clock);
+void publish(Clock& object) {
+  join(object, current->warp->clock);
+}
+
+void advance(Warp& warp) {
   ++warp.clock[warp.id];
+  runs(*current);
+}
+
+void release(Clock& object) {
+  publish(object);
+  advance(*current->warp);
 }
 
 void acquire(Warp& warp, const Clock& object) {
@@ -97,8 +141,8 @@ void acquire(Warp& warp, const Clock& object) {
 }
 
 void release_async(Clock& object) {
-  if (object.size() <= async_warp) object.resize(async_warp + 1, 0);
-  object[async_warp] = std::max(object[async_warp], async_clock);
+  object.resize(current->warp->clock.size(), 0);
+  object.back() = std::max(object.back(), async_clock);
 }
 
 static std::string place_of(size_t offset) {
@@ -143,15 +187,23 @@ static inline bool conflict(Epoch e, uint32_t mask, uint32_t warp, const Clock& 
   return (e.bytes() & mask) && e.warp() != warp && !ordered_before(e, clock);
 }
 
-// Kept: this warp's last read, or in the place of one that is ordered before this one, or of any.
+// Kept: this warp's last read, in the place of an earlier one or of one that is ordered before; of many unordered ones
+// some.
 static inline void remember_read(Cell& cell, Epoch mine, const Clock& clock) {
-  size_t place = 3;
+  for (const Epoch e : cell.reads) {
+    if (e.when() == mine.when() && (e.bytes() & mine.bytes()) == mine.bytes()) return;
+  }
+  static uint32_t turn;
+  if (++turn % 4 != 0 && cell.reads[0].clock() >= mine.clock() && cell.reads[1].clock() >= mine.clock() &&
+      cell.reads[2].clock() >= mine.clock()) {
+    return;
+  }
+  size_t place = turn / 4 % 3;
   for (size_t i = 0; i < 3; ++i) {
     const Epoch e = cell.reads[i];
-    if (e.when() == mine.when() && (e.bytes() & mine.bytes()) == mine.bytes()) return;
     if ((e.warp() == mine.warp() && e.bytes() == mine.bytes()) || ordered_before(e, clock)) place = i;
   }
-  cell.reads[place < 3 ? place : random_below(3)] = mine;
+  cell.reads[place] = mine;
 }
 
 static void read(size_t offset, size_t bytes) {
@@ -231,6 +283,7 @@ void note_async_write(const void* p, size_t bytes, const Clock& ordered, const c
 // ---- what -fsanitize=thread calls
 
 using nonet::emulator::machine::Access;
+using nonet::emulator::machine::known;
 using nonet::emulator::machine::note;
 
 #define NONET_ACCESS(name, bytes, kind)                               \
@@ -238,7 +291,6 @@ using nonet::emulator::machine::note;
     note(p, bytes, Access::kind);                                     \
   }
 #define NONET_ACCESSES(bytes)                       \
-  NONET_ACCESS(read##bytes, bytes, read)            \
   NONET_ACCESS(write##bytes, bytes, write)          \
   NONET_ACCESS(volatile_read##bytes, bytes, read)   \
   NONET_ACCESS(volatile_write##bytes, bytes, write) \
@@ -257,6 +309,17 @@ NONET_ACCESSES(2)
 NONET_ACCESSES(4)
 NONET_ACCESSES(8)
 NONET_ACCESSES(16)
+NONET_HIDDEN void __tsan_read4(void* p) {
+  if (!known<uint16_t, 4>(p)) note(p, 4, Access::read);
+}
+NONET_HIDDEN void __tsan_read8(void* p) {
+  if (!known<uint32_t, 8>(p)) note(p, 8, Access::read);
+}
+NONET_HIDDEN void __tsan_read16(void* p) {
+  if (!known<uint64_t, 16>(p)) note(p, 16, Access::read);
+}
+NONET_ACCESS(read1, 1, read)
+NONET_ACCESS(read2, 2, read)
 NONET_HIDDEN void __tsan_read_range(void* p, size_t bytes) {
   note(p, bytes, Access::read);
 }

@@ -16,7 +16,11 @@ namespace nonet::emulator::machine {
 
 void begin_clocks();  // the resident blocks start anew
 void end_clocks();
-void release(Clock& object);  // by the running thread
+void runs(const Thread& thread);  // from now on
+void release(Clock& object);      // by the running thread
+// The two halves of a release, for threads that stop in between: the clock of their warp advances once for all lanes.
+void publish(Clock& object);
+void advance(Warp& warp);
 void acquire(Warp& warp, const Clock& object);
 
 enum class Access { read, write, atomic };
