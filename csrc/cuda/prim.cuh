@@ -79,6 +79,11 @@ inline constexpr int max_threads_of = max_threads_or_default<Kernel>();
 template <class Kernel>
 inline constexpr int min_blocks_of = min_blocks_or_default<Kernel>();
 
+// A barrier in shared memory.
+struct alignas(8) Mbarrier {
+  uint64_t state;
+};
+
 template <class T, int n>
 struct alignas(sizeof(T) * n) Pack {
   T v[n];
@@ -90,8 +95,14 @@ struct alignas(sizeof(T) * n) Pack {
 
 #if defined(__CUDACC__)
 #include "cuda/ptx/simt.cuh"
+//
+#include "cuda/ptx/async.cuh"
+#include "cuda/ptx/matrix.cuh"
 #else
 #include "cuda/emulator/simt.h"
+//
+#include "cuda/emulator/async.h"
+#include "cuda/emulator/matrix.h"
 #endif
 
 namespace nonet::NONET_CUDA_NS {
@@ -120,6 +131,28 @@ NONET_DEVICE T from_float(float x) {
   } else {
     return static_cast<T>(x);
   }
+}
+
+// The low bits first.
+NONET_DEVICE uint32_t pack_bf16(float low, float high) {
+  return from_float<bfloat16>(low).bits | static_cast<uint32_t>(from_float<bfloat16>(high).bits) << 16;
+}
+
+// An operand of wgmma in shared memory. Rows of `swizzle` bytes along the contiguous direction, eight of them an atom:
+// stride_bytes from one atom to the next. Where the rows run along K, leading_bytes is read without swizzle only (from
+// one 16-byte column to the next); where they run along M or N, stride_bytes steps along K and leading_bytes from one
+// row's end to its continuation.
+NONET_DEVICE uint64_t matrix_descriptor(const void* shared, int leading_bytes, int stride_bytes, Swizzle swizzle) {
+  const uint64_t layout = swizzle == Swizzle::bytes128  ? 1
+                          : swizzle == Swizzle::bytes64 ? 2
+                          : swizzle == Swizzle::bytes32 ? 3
+                                                        : 0;
+  return static_cast<uint64_t>((shared_address(shared) & 0x3ffff) >> 4) |
+         static_cast<uint64_t>((leading_bytes >> 4) & 0x3fff) << 16 |
+         static_cast<uint64_t>((stride_bytes >> 4) & 0x3fff) << 32 | layout << 62;
+}
+NONET_DEVICE uint64_t advance_descriptor(uint64_t descriptor, int bytes) {
+  return descriptor + static_cast<uint64_t>(bytes >> 4);
 }
 
 // body(i) for every i < n, the grid's threads side by side; any one-dimensional grid will do.

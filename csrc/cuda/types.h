@@ -41,4 +41,8 @@ struct LaunchConfig {
   void* stream = nullptr;         // cudaStream_t
 };
 
+// How rows of shared memory are permuted, 16 bytes at a time, so that columns of them are read without bank conflicts:
+// address bits 4… are xored with the bits from 7 on.
+enum class Swizzle { none, bytes32, bytes64, bytes128 };
+
 }  // namespace nonet::NONET_CUDA_NS

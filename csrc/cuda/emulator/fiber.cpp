@@ -82,7 +82,7 @@ void* fiber_start(void* top, void (*entry)()) {
   return frame;
 }
 
-static constexpr size_t stack_bytes = 256 << 10, guard_bytes = 64 << 10;  // a multiple of every page size
+static constexpr size_t stack_bytes = 256 << 10, guard_bytes = 1 << 20;  // multiples of every page size
 static std::vector<char*> stacks;
 
 void* new_stack() {

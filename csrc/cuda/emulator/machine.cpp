@@ -8,9 +8,9 @@
 #include <mutex>
 #include <sstream>
 
-#include "cuda/emulator/async.h"
 #include "cuda/emulator/fiber.h"
 #include "cuda/emulator/race.h"
+#include "cuda/prim.cuh"
 
 namespace nonet::emulator::machine {
 
@@ -312,7 +312,10 @@ static void place(int slot, Dim3 index, int rank, int cluster) {
 static void run_resident() {
   now.unfinished = static_cast<int>(now.ready.size());
   now.idle_rounds = 0;
+  for (ClusterBarrier& barrier : now.cluster_barriers) barrier = {};
   begin_clocks();
+  begin_async();
+  begin_matrix();
   current = choose();
   runs(*current);
   nonet_fiber_switch(&host_stack, idle_fiber());

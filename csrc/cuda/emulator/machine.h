@@ -30,8 +30,6 @@ inline constexpr int max_cluster = 8;
 
 struct Warp;
 struct Block;
-struct Warpgroup;
-struct ThreadCopies;
 
 struct Thread {
   Dim3 index;
@@ -42,6 +40,8 @@ struct Thread {
   void* stack = nullptr;  // where it goes on; null before it has started
   bool done = false;
   uint16_t fences = 0;  // of the asynchronous proxy, so far
+  bool cluster_arrived = false;
+  uint32_t cluster_phase = 0;  // it waits for next
   const char* waits_for = nullptr;
   const void* waits_on = nullptr;
   Site site;
@@ -79,6 +79,13 @@ struct Block {
   int done = 0;
 };
 
+struct ClusterBarrier {
+  int arrived = 0;
+  uint32_t phase = 0;
+  std::vector<Thread*> waiting;
+  Clock gathered, complete;
+};
+
 // The launch that is running. Plain data of one host thread at a time.
 struct Machine {
   LaunchConfig config;
@@ -88,7 +95,7 @@ struct Machine {
   const void* context = nullptr;
 
   std::vector<Block> blocks;  // resident
-  std::vector<Barrier> cluster_barriers;
+  std::vector<ClusterBarrier> cluster_barriers;
   std::vector<Thread*> ready, polling;
   std::vector<std::function<void()>> pending;
   int unfinished = 0;
@@ -140,7 +147,7 @@ struct FaultHandler {  // for the length of a launch
   ~FaultHandler();
 };
 
-inline uint32_t shared_address(const void* p) {
+inline uint32_t shared_offset(const void* p) {
   return static_cast<uint32_t>((static_cast<const unsigned char*>(p) - shared_arena) % shared_window);
 }
 

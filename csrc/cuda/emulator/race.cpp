@@ -39,6 +39,8 @@ static uint32_t async_clock = 1;
 static uintptr_t watched_begin;
 static size_t watched_bytes;  // 0 while no kernel runs
 static size_t shared_limit;
+// Blocks whose shared memory others read or wrote must not end before that: the last such access by each warp.
+static std::map<std::pair<const Block*, uint32_t>, uint32_t> remote_accesses;
 
 // The fast way for reads that are no news: per warp, the time (its low bits) at which it last read each word of its own
 // block. Such a read is recorded already, or there are others enough.
@@ -107,6 +109,7 @@ void begin_clocks() {
       warp.clock.back() = async_clock;
     }
   }
+  remote_accesses.clear();
   watched_begin = reinterpret_cast<uintptr_t>(shared_arena);
   watched_bytes = now.blocks.size() * shared_window;
   shared_limit = static_cast<size_t>(now.config.shared_bytes);
@@ -230,9 +233,12 @@ static void write(size_t offset, size_t bytes, bool atomic) {
   });
 }
 
+static void note_remote(size_t offset);
+
 static void access(size_t offset, size_t bytes, Access kind) {
   check_bounds(offset, bytes, kind == Access::read ? "reads" : "writes");
   if (!now.checks_races) return;
+  if (now.cluster_blocks > 1) note_remote(offset);
   if (kind == Access::read) {
     read(offset, bytes);
   } else {
@@ -263,19 +269,42 @@ void note_async_read(const void* p, size_t bytes, const Thread& issuer, const Cl
   });
 }
 
-void note_async_write(const void* p, size_t bytes, const Clock& ordered, const char* writer) {
+uint32_t note_async_write(const void* p, size_t bytes, const Clock& ordered, const char* writer, uint32_t own) {
   const size_t offset = reinterpret_cast<uintptr_t>(p) - watched_begin;
   check_bounds(offset, bytes, writer);
-  if (!now.checks_races) return;
+  if (!now.checks_races) return 0;
   ++async_clock;
   for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) {
-    if ((cell.write.bytes() & mask) && !ordered_before(cell.write, ordered)) report(cell.write, true, offset, writer);
-    for (const Epoch e : cell.reads) {
-      if ((e.bytes() & mask) && !ordered_before(e, ordered)) report(e, false, offset, writer);
+    const Epoch e = cell.write;
+    const bool completes = e.warp() == async_warp && e.clock() == own;
+    if ((e.bytes() & mask) && !completes && !ordered_before(e, ordered)) report(e, true, offset, writer);
+    for (const Epoch read : cell.reads) {
+      if ((read.bytes() & mask) && !ordered_before(read, ordered)) report(read, false, offset, writer);
     }
     cell.write = Epoch::of(async_clock, async_warp, 0, mask);
     cell.reads = {};
   });
+  return async_clock;
+}
+
+static void note_remote(size_t offset) {
+  const Block& owner = now.blocks[offset / shared_window];
+  if (&owner == current->block) return;
+  const auto warp = static_cast<uint32_t>(current->warp->id);
+  remote_accesses[{&owner, warp}] = current->warp->clock[warp];
+}
+
+void block_ends(const Block& block) {
+  for (const auto& [who, clock] : remote_accesses) {
+    if (who.first != &block) continue;
+    const uint32_t warp = who.second;
+    const bool ordered = std::any_of(block.warps.begin(), block.warps.end(),
+                                     [&, c = clock](const Warp& w) { return w.clock[warp] >= c; });
+    if (!ordered) {
+      fail("the block ends with nothing that orders this after the last access to its shared memory from " +
+           name_of(Epoch::of(clock, warp, 0, 15)));
+    }
+  }
 }
 
 }  // namespace nonet::emulator::machine

@@ -17,7 +17,8 @@ namespace nonet::emulator::machine {
 void begin_clocks();  // the resident blocks start anew
 void end_clocks();
 void runs(const Thread& thread);  // from now on
-void release(Clock& object);      // by the running thread
+void block_ends(const Block& block);
+void release(Clock& object);  // by the running thread
 // The two halves of a release, for threads that stop in between: the clock of their warp advances once for all lanes.
 void publish(Clock& object);
 void advance(Warp& warp);
@@ -29,7 +30,8 @@ void note(const void* p, size_t bytes, Access access);
 
 // The asynchronous proxy reads on behalf of `issuer`, or overwrites; `ordered` is the issuer's clock at that time.
 void note_async_read(const void* p, size_t bytes, const Thread& issuer, const Clock& ordered, const char* reader);
-void note_async_write(const void* p, size_t bytes, const Clock& ordered, const char* writer);
+// It returns what names the write; `own` is the name of an earlier one that this one completes.
+uint32_t note_async_write(const void* p, size_t bytes, const Clock& ordered, const char* writer, uint32_t own = 0);
 void release_async(Clock& object);  // what the proxy has written so far
 
 }  // namespace nonet::emulator::machine

@@ -31,7 +31,7 @@ unsigned char* shared_bytes() {
   return current->block->shared;
 }
 uint32_t shared_address(const void* p) {
-  return machine::shared_address(p);
+  return machine::shared_offset(p);
 }
 
 // Unlike the hardware, which forgives it, the emulator wants all threads at the same block_sync() of the source.

@@ -174,13 +174,6 @@ inline int count_bits(uint32_t x) {
   return std::popcount(x);
 }
 
-inline void dependency_wait() {}
-inline void dependency_launch() {}
-template <int registers>
-inline void raise_registers() {}
-template <int registers>
-inline void lower_registers() {}
-
 template <class Kernel, class... Args>
 Status launch(const LaunchConfig& config, const Kernel& kernel, const Args&... args) {
   const auto call = [&] { kernel(args...); };

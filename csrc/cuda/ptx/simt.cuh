@@ -233,18 +233,6 @@ NONET_DEVICE int count_bits(uint32_t x) {
   return __popc(x);
 }
 
-// Instructions of sm_90 in code for lower architectures: reached only by a wrong choice of kernel.
-NONET_DEVICE void not_on_this_architecture() {
-  __trap();
-}
-
-NONET_DEVICE void dependency_wait() {
-  if constexpr (arch >= 90) asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-NONET_DEVICE void dependency_launch() {
-  if constexpr (arch >= 90) asm volatile("griddepcontrol.launch_dependents;");
-}
-
 template <class Kernel, class... Args>
 __global__ void __launch_bounds__(max_threads_of<Kernel>, min_blocks_of<Kernel>)
     kernel_entry(const __grid_constant__ Kernel kernel, const __grid_constant__ Args... args) {
