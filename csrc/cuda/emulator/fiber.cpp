@@ -90,7 +90,9 @@ void* new_stack() {
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (low == MAP_FAILED || mprotect(low, guard_bytes, PROT_NONE) != 0) throw std::bad_alloc();
   stacks.push_back(static_cast<char*>(low));
-  return stacks.back() + guard_bytes + stack_bytes;
+  // Tops at one place of their pages would share one set of the cache.
+  const size_t stagger = stacks.size() * 13 % 64 * 64;
+  return stacks.back() + guard_bytes + stack_bytes - stagger;
 }
 
 bool in_stack_guard(const void* address) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace nonet::emulator::machine {
@@ -32,7 +33,7 @@ struct Cell {
 static_assert(sizeof(Cell) == 32);
 
 static Cell* shadow;
-static uint32_t base_clock = 1;
+static uint32_t base_clock = 1, latest_clock = 1;  // where this launch's times start; the latest of any warp
 // The asynchronous proxy has a time of its own, kept in the last place of every clock.
 static constexpr uint32_t async_warp = 0x7ff;
 static uint32_t async_clock = 1;
@@ -46,6 +47,8 @@ static std::map<std::pair<const Block*, uint32_t>, uint32_t> remote_accesses;
 // block. Such a read is recorded already, or there are others enough.
 static uint16_t* filters;
 static constexpr size_t filter_words = shared_window / 4, max_warps = 64 * multiprocessors;
+static constexpr size_t shadow_bytes = sizeof(Cell) / 4 * 32 * multiprocessors * shared_window;
+static constexpr size_t filter_bytes = sizeof(uint16_t) * filter_words * max_warps;
 static uintptr_t own_begin;
 static size_t own_bytes;
 static uint16_t* own_filter;
@@ -62,6 +65,7 @@ static inline bool known(const void* p) {
   static_assert(sizeof(Times) * 2 == bytes);
   const size_t offset = reinterpret_cast<uintptr_t>(p) - own_begin;
   if (offset >= own_bytes || offset % bytes != 0) return false;
+  if (!now.checks_races) return true;
   Times times;
   __builtin_memcpy(&times, own_filter + offset / 4, sizeof(times));
   const auto time = static_cast<Times>(own_time);
@@ -91,16 +95,16 @@ static void* zeroed(size_t bytes) {
 
 void begin_clocks() {
   if (shadow == nullptr) {
-    shadow = static_cast<Cell*>(zeroed(sizeof(Cell) / 4 * 32 * multiprocessors * shared_window));
-    filters = static_cast<uint16_t*>(zeroed(sizeof(uint16_t) * filter_words * max_warps));
+    shadow = static_cast<Cell*>(zeroed(shadow_bytes));
+    filters = static_cast<uint16_t*>(zeroed(filter_bytes));
   }
-  // Everything that happened in earlier blocks is ordered before: no cell needs to be cleared.
-  for (const Block& block : now.blocks) {
-    for (const Warp& warp : block.warps) {
-      if (static_cast<size_t>(warp.id) < warp.clock.size()) base_clock = std::max(base_clock, warp.clock[warp.id]);
-    }
+  // Everything that happened in earlier blocks is ordered before: no cell needs to be cleared until the clocks run out.
+  if (latest_clock > 1u << 27 || async_clock > 1u << 27) {
+    madvise(shadow, shadow_bytes, MADV_DONTNEED);  // reads as zero again
+    madvise(filters, filter_bytes, MADV_DONTNEED);
+    latest_clock = async_clock = 1;
   }
-  ++base_clock;
+  base_clock = ++latest_clock;
   const size_t warps = now.blocks.size() * now.blocks[0].warps.size();
   for (Block& block : now.blocks) {
     for (Warp& warp : block.warps) {
@@ -113,7 +117,7 @@ void begin_clocks() {
   watched_begin = reinterpret_cast<uintptr_t>(shared_arena);
   watched_bytes = now.blocks.size() * shared_window;
   shared_limit = static_cast<size_t>(now.config.shared_bytes);
-  own_bytes = now.checks_races ? shared_limit & ~size_t{15} : 0;
+  own_bytes = shared_limit & ~size_t{15};
 }
 
 void end_clocks() {
@@ -130,7 +134,7 @@ void publish(Clock& object) {
 }
 
 void advance(Warp& warp) {
-  ++warp.clock[warp.id];
+  latest_clock = std::max(latest_clock, ++warp.clock[warp.id]);
   runs(*current);
 }
 
@@ -209,13 +213,19 @@ static inline void remember_read(Cell& cell, Epoch mine, const Clock& clock) {
   cell.reads[place] = mine;
 }
 
-static void read(size_t offset, size_t bytes) {
+static inline void read_cell(Cell& cell, uint32_t mask, size_t offset) {
   const uint32_t warp = static_cast<uint32_t>(current->warp->id);
   const Clock& clock = current->warp->clock;
-  for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) {
-    if (conflict(cell.write, mask, warp, clock)) report(cell.write, true, offset, "reads");
-    remember_read(cell, Epoch::of(clock[warp], warp, current->lane, mask), clock);
-  });
+  if (conflict(cell.write, mask, warp, clock)) report(cell.write, true, offset, "reads");
+  remember_read(cell, Epoch::of(clock[warp], warp, current->lane, mask), clock);
+}
+static void read(size_t offset, size_t bytes) {
+  for_cells(offset, bytes, [&](Cell& cell, uint32_t mask) { read_cell(cell, mask, offset); });
+}
+// The most frequent case: a word of the block's own shared memory.
+static void read_own_word(size_t offset) {
+  offset += own_begin - watched_begin;
+  read_cell(shadow[offset / 4], 15, offset);
 }
 
 static void write(size_t offset, size_t bytes, bool atomic) {
@@ -314,6 +324,9 @@ void block_ends(const Block& block) {
 using nonet::emulator::machine::Access;
 using nonet::emulator::machine::known;
 using nonet::emulator::machine::note;
+using nonet::emulator::machine::own_begin;
+using nonet::emulator::machine::own_bytes;
+using nonet::emulator::machine::read_own_word;
 
 #define NONET_ACCESS(name, bytes, kind)                               \
   __attribute__((visibility("hidden"))) void __tsan_##name(void* p) { \
@@ -339,7 +352,9 @@ NONET_ACCESSES(4)
 NONET_ACCESSES(8)
 NONET_ACCESSES(16)
 NONET_HIDDEN void __tsan_read4(void* p) {
-  if (!known<uint16_t, 4>(p)) note(p, 4, Access::read);
+  const size_t offset = reinterpret_cast<uintptr_t>(p) - own_begin;
+  if (offset >= own_bytes || offset % 4 != 0) return note(p, 4, Access::read);
+  if (!known<uint16_t, 4>(p)) read_own_word(offset);
 }
 NONET_HIDDEN void __tsan_read8(void* p) {
   if (!known<uint32_t, 8>(p)) note(p, 8, Access::read);
@@ -354,6 +369,22 @@ NONET_HIDDEN void __tsan_read_range(void* p, size_t bytes) {
 }
 NONET_HIDDEN void __tsan_write_range(void* p, size_t bytes) {
   note(p, bytes, Access::write);
+}
+
+// Clang's names for what the compilers expand or call.
+NONET_HIDDEN void* __tsan_memcpy(void* to, const void* from, size_t bytes) {
+  note(from, bytes, Access::read);
+  note(to, bytes, Access::write);
+  return std::memcpy(to, from, bytes);
+}
+NONET_HIDDEN void* __tsan_memmove(void* to, const void* from, size_t bytes) {
+  note(from, bytes, Access::read);
+  note(to, bytes, Access::write);
+  return std::memmove(to, from, bytes);
+}
+NONET_HIDDEN void* __tsan_memset(void* to, int value, size_t bytes) {
+  note(to, bytes, Access::write);
+  return std::memset(to, value, bytes);
 }
 
 // Atomic operations of host code in the same files, such as reference counts.

@@ -193,7 +193,8 @@ inline void emulator_free(void* p) {
 inline void emulator_seed(uint64_t seed) {
   machine::set_seed(seed);
 }
-// Whether the order of accesses to shared memory is watched (it is, unless this says otherwise).
+// Whether the order of accesses to shared memory is watched (it is, unless this or NONET_EMULATOR_RACES=0 says
+// otherwise).
 void emulator_check_races(bool on);
 
 }  // namespace nonet::emulator
