@@ -124,4 +124,24 @@ struct type_caster<nonet::DType> {
   }
 };
 
+// Device <-> its name. A device that is not there is an error with the reason.
+template <>
+struct type_caster<nonet::Device> {
+  PYBIND11_TYPE_CASTER(nonet::Device, const_name("str"));
+
+  bool load(handle source, bool) {
+    const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8(source.ptr()) : nullptr;
+    if (text == nullptr) return false;
+    value = nonet::device_from_name(text);
+    return true;
+  }
+
+  static handle cast(nonet::Device device, return_value_policy, handle) {
+    static PyObject* names[3] = {};
+    PyObject*& text = names[static_cast<int>(device)];
+    if (text == nullptr) text = PyUnicode_InternFromString(nonet::name(device));
+    return Py_NewRef(text);
+  }
+};
+
 }  // namespace pybind11::detail

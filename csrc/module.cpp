@@ -5,7 +5,12 @@
 
 namespace nonet {
 
+#if defined(NONET_CUDA)
+const Backend& cuda_backend();  // cuda/runtime.cu
+#endif
+
 void bind_array(py::module_&);
+void bind_device(py::module_&);
 void bind_activation(py::module_&);
 void bind_conv(py::module_&);
 void bind_dropout(py::module_&);
@@ -46,6 +51,10 @@ PYBIND11_MODULE(_core, m) {
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("count"), no_gil());
 
+#if defined(NONET_CUDA)
+  register_backend(Device::cuda, cuda_backend());
+#endif
+  bind_device(m);
   bind_array(m);
   bind_activation(m);
   bind_conv(m);

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +29,77 @@ def use_threads(count: int) -> Iterator[None]:
         yield
     finally:
         nonet.set_num_threads(before)
+
+
+ROOT = Path(__file__).parent.parent
+# Test modules of families that have no kernels for GPUs yet, and are not run on the emulator of one.
+NOT_EMULATED = {
+    "test_activation",
+    "test_adaptive",
+    "test_conv",
+    "test_distance",
+    "test_embedding",
+    "test_index",
+    "test_linear",
+    "test_loss_class",
+    "test_loss_distance",
+    "test_loss_linear",
+    "test_loss_pair",
+    "test_matmul",
+    "test_norm",
+    "test_pad",
+    "test_pool",
+    "test_reduce",
+    "test_shape",
+    "test_softmax",
+    "test_sort",
+}
+
+
+@functools.cache
+def why_no_emulator() -> str:
+    """Builds nonet._emulator under build/emulator and imports it, once; why not, if that failed.
+
+    With NONET_REQUIRE_EMULATOR=1 a failure is an error, which is how .ci/run makes sure that it is there.
+    """
+    reason = _build_emulator()
+    if reason and os.environ.get("NONET_REQUIRE_EMULATOR") == "1":
+        raise RuntimeError(reason)
+    return reason
+
+
+def _build_emulator() -> str:
+    if not _core.why_unavailable("emulator"):
+        return ""
+    build = ROOT / "build" / "emulator"
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DNONET_EMULATOR=ON", "-DNONET_PYTHON=OFF"]
+    configure += [f"-DPython_EXECUTABLE={sys.executable}"]
+    make = ["cmake", "--build", str(build), "--target", "_emulator", "--parallel", str(os.cpu_count())]
+    for command in (configure, make):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            return f"cannot build nonet._emulator: {command[0]}: {error.strerror}"
+        if done.returncode:
+            return f"cannot build nonet._emulator: {(done.stderr or done.stdout)[-2000:]}"
+    spec = importlib.util.spec_from_file_location("nonet._emulator", next(build.glob("_emulator*.so")))
+    assert spec is not None and spec.loader is not None
+    try:
+        module = importlib.util.module_from_spec(spec)
+    except ImportError as error:
+        return f"cannot import nonet._emulator: {error}"
+    sys.modules["nonet._emulator"] = module
+    spec.loader.exec_module(module)
+    return _core.why_unavailable("emulator")
+
+
+def _where_to_run() -> list[tuple[str, str]]:
+    """(device, instruction set) pairs for the current test."""
+    places = [("cpu", isa) for isa in available_isas()]
+    module = Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[0]).stem
+    if module not in NOT_EMULATED and not why_no_emulator():
+        places.append(("emulator", _core.isa()))
+    return places
 
 
 def numeric_gradient(
@@ -77,7 +154,8 @@ def check_op(
     isas: Sequence[str] | None = None,
     seed: int = 0,
 ) -> None:
-    """Runs op(*tensors, **attrs) on every ISA and dtype and compares it with reference(*float64 arrays, **attrs).
+    """Runs op(*tensors, **attrs) on every ISA and dtype, and on the emulator of a GPU unless the test module is in
+    NOT_EMULATED, and compares it with reference(*float64 arrays, **attrs).
 
     inputs: NumPy arrays; floating ones are rounded to the dtype under test before the reference sees them, integer ones
     are passed as they are. Tolerances are for float32, relative and absolute; derive them from the op's own bound
@@ -100,13 +178,13 @@ def check_op(
             reference, reference_gradient, exact, wants, cotangents, which, attrs
         )
         extra = 2.0**-7 if dtype == "bfloat16" else 0.0
-        for isa in available_isas() if isas is None else isas:
+        for device, isa in _where_to_run() if isas is None else [("cpu", isa) for isa in isas]:
             with use_isa(isa):
-                tag = f"{getattr(op, '__name__', op)} [{isa}, {dtype}]"
+                tag = f"{getattr(op, '__name__', op)} [{isa if device == 'cpu' else device}, {dtype}]"
                 tensors = [
-                    nonet.tensor(x.astype(np.float32), dtype=dtype, requires_grad=i in which)
+                    nonet.tensor(x.astype(np.float32), dtype=dtype, requires_grad=i in which, device=device)
                     if x.dtype.kind == "f"
-                    else nonet.tensor(x)
+                    else nonet.tensor(x, device=device)
                     for i, x in enumerate(exact)
                 ]
                 got = op(*tensors, **attrs)
@@ -115,17 +193,21 @@ def check_op(
                 for k, (g, w) in enumerate(zip(gots, wants, strict=True)):
                     if w.dtype.kind == "f":
                         assert g.dtype == dtype, f"{tag}: output {k} has dtype {g.dtype}"
+                    assert g.device == device, f"{tag}: output {k} is on {g.device}"
                     assert_close(_values(g), w, rtol + extra, atol + extra * 1e-2, f"{tag} output {k}")
                 if not which:
                     continue
                 pairs = [
                     (g, c) for g, c in zip(gots, cotangents, strict=True) if c is not None and g.requires_grad
                 ]
-                nonet.backward([g for g, _ in pairs], [nonet.tensor(c, dtype=dtype) for _, c in pairs])
+                nonet.backward(
+                    [g for g, _ in pairs], [nonet.tensor(c, dtype=dtype, device=device) for _, c in pairs]
+                )
                 for i in which:
                     gradient = tensors[i].grad
                     assert gradient is not None, f"{tag}: no gradient for input {i}"
                     assert gradient.dtype == dtype, f"{tag}: gradient {i} has dtype {gradient.dtype}"
+                    assert gradient.device == device, f"{tag}: gradient {i} is on {gradient.device}"
                     assert_close(
                         _values(gradient),
                         gradients[i],
@@ -165,7 +247,7 @@ def _rounded(x: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _values(t: Any) -> np.ndarray:
-    out = t.detach().numpy()
+    out = t.detach().cpu().numpy()
     return out if out.dtype.kind in "biuf" and out.dtype.name != "bfloat16" else out.astype(np.float32)
 
 

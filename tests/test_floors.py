@@ -17,6 +17,7 @@ PYTHON_FLOORS = {
     "_core": 4,
     "tensor": 5,
     "ops": 6,
+    "cuda": 7,
     "nn": 7,
     "optim": 7,
     "io": 7,

@@ -6,6 +6,8 @@
 
 #include "array/axis.h"
 #include "array/convert.h"
+#include "array/launch.h"
+#include "array/strided.h"
 
 namespace nonet {
 
@@ -65,11 +67,27 @@ To convert(From x) {
   }
 }
 
+// The bits of one element.
+uint64_t element_bits(DType dtype, double value) {
+  uint64_t bits = 0;
+  visit(dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    T element;
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      element = to_bfloat16(static_cast<float>(value));
+    } else {
+      element = static_cast<T>(value);
+    }
+    std::memcpy(&bits, &element, sizeof element);
+  });
+  return bits;
+}
+
 }  // namespace
 
-Array::Array(const Shape& shape, DType dtype, Format format)
+Array::Array(const Shape& shape, DType dtype, Format format, Device device)
     : shape_(shape), numel_(checked_numel(shape)), dtype_(dtype), format_(format) {
-  storage_ = std::make_shared<Storage>(numel_ * item_size(dtype));
+  storage_ = std::make_shared<Storage>(numel_ * item_size(dtype), device);
 }
 
 Array::Array(std::shared_ptr<Storage> storage, int64_t byte_offset, const Shape& shape, DType dtype, Format format)
@@ -83,7 +101,11 @@ Array::Array(std::shared_ptr<Storage> storage, int64_t byte_offset, const Shape&
 Array Array::to_format(Format format) const {
   if (format == format_) return *this;
   check(rank() == 4, "format: only arrays of rank 4 can be stored as nhwc, got shape ", shape_);
-  Array out(shape_, dtype_, format);
+  Array out(shape_, dtype_, format, device());
+  if (device() != Device::cpu) {
+    write_strided(Array(out.storage_, 0, shape_, dtype_), strided(out), *this);
+    return out;
+  }
   const int64_t n = dim(0);
   int64_t c = dim(1);
   int64_t p = dim(2) * dim(3);
@@ -123,13 +145,17 @@ Array Array::view(int64_t offset, const Shape& shape) const {
 
 Array Array::clone() const {
   Array out = empty_like(*this);
-  std::copy_n(raw<char>(), bytes(), out.raw<char>());
+  copy_bytes(out.address(), out.device(), address(), device(), bytes());
   return out;
 }
 
 Array Array::to(DType dtype) const {
   if (dtype == dtype_) return *this;
-  Array out(shape_, dtype, format_);
+  Array out(shape_, dtype, format_, device());
+  if (device() != Device::cpu) {
+    on_device(&ConvertDevice::convert, "to", out, *this, dtype_, out, dtype, numel_);
+    return out;
+  }
   if (dtype_ == DType::float32 && dtype == DType::bfloat16) {
     parallel_for(numel_, 65536, [&](int64_t begin, int64_t end) {
       convert_kernels().to_bfloat16(raw<float>() + begin, out.raw<bfloat16>() + begin, end - begin);
@@ -148,6 +174,21 @@ Array Array::to(DType dtype) const {
     });
   });
   return out;
+}
+
+Array Array::to(Device device) const {
+  if (device == this->device()) return *this;
+  Array out(shape_, dtype_, format_, device);
+  copy_bytes(out.address(), device, address(), this->device(), bytes());
+  return out;
+}
+
+// csrc/ops/softmax/softmax.cpp asks for softmax, csrc/ops/optim/bind.cpp for optim.
+void Array::refuse_device(const char* file) const {
+  std::string path = file;
+  const size_t end = path.rfind("/bind.cpp");
+  path = path.substr(0, end == std::string::npos ? path.rfind('.') : end);
+  fail<RuntimeError>(path.substr(path.rfind('/') + 1), ": there is no kernel for ", device(), "; use .cpu()");
 }
 
 void Array::begin_write(const char* op) const {
@@ -172,25 +213,31 @@ Array axis_back(const Array& rows, const Shape& shape, int axis) {
 }
 
 Array empty_like(const Array& like) {
-  return Array(like.shape(), like.dtype(), like.format());
+  return Array(like.shape(), like.dtype(), like.format(), like.device());
 }
 
-Array zeros(const Shape& shape, DType dtype) {
-  Array out(shape, dtype);
-  std::fill_n(out.raw<char>(), out.bytes(), char{0});
+Array zeros(const Shape& shape, DType dtype, Device device) {
+  Array out(shape, dtype, Format::plain, device);
+  if (device == Device::cpu) {
+    std::memset(out.address(), 0, out.bytes());
+  } else {
+    backend(device).clear(out.address(), out.bytes());
+    if (const char* problem = failure(device)) fail<RuntimeError>("zeros: ", device, ": ", problem);
+  }
   return out;
 }
 
 void fill(const Array& out, double value) {
   out.begin_write("fill");
+  const uint64_t bits = element_bits(out.dtype(), value);
+  if (out.device() != Device::cpu) {
+    const int size = static_cast<int>(item_size(out.dtype()));
+    return on_device(&ConvertDevice::fill, "fill", out, out, size, bits, out.numel());
+  }
   visit(out.dtype(), [&](auto type) {
     using T = typename decltype(type)::type;
     T element;
-    if constexpr (std::is_same_v<T, bfloat16>) {
-      element = to_bfloat16(static_cast<float>(value));
-    } else {
-      element = static_cast<T>(value);
-    }
+    std::memcpy(&element, &bits, sizeof element);
     T* y = out.raw<T>();
     parallel_for(out.numel(), 262144, [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, element); });
   });
@@ -198,10 +245,14 @@ void fill(const Array& out, double value) {
 
 void copy_into(const Array& out, const Array& source, const char* op) {
   check(source.shape() == out.shape(), op, ": source must have shape ", out.shape(), ", got ", source.shape());
-  check_same_device(out, source, op);
   out.begin_write(op);
-  const Array same = source.to(out.dtype()).to_format(out.format());
-  std::memmove(out.raw<char>(), same.raw<char>(), out.bytes());
+  Array same = source.to(out.dtype()).to_format(out.format());
+  if (out.device() == Device::cpu && same.device() == Device::cpu) {
+    std::memmove(out.address(), same.address(), out.bytes());
+    return;
+  }
+  if (same.storage() == out.storage()) same = same.clone();
+  copy_bytes(out.address(), out.device(), same.address(), same.device(), out.bytes());
 }
 
 void check_dtype(const Array& x, DType dtype, const char* op, const char* argument) {
@@ -218,6 +269,10 @@ void check_rank(const Array& x, int rank, const char* op, const char* argument, 
 
 void check_shape(const Array& x, const Shape& shape, const char* op, const char* argument, const char* letters) {
   check(x.shape() == shape, op, ": ", argument, " must have shape ", letters, " = ", shape, ", got ", x.shape());
+}
+
+void check_on_cpu(const Array& x, const char* op) {
+  check<RuntimeError>(x.device() == Device::cpu, op, ": there is no kernel for ", x.device(), "; use .cpu()");
 }
 
 void check_same_device(const Array& a, const Array& b, const char* op) {

@@ -27,14 +27,14 @@ py::dtype numpy_dtype(DType dtype) {
   return py::dtype(dtype == DType::bfloat16 ? "uint16" : name(dtype));
 }
 
-Array from_numpy(const py::array& source, DType dtype, bool copy) {
+Array from_numpy(const py::array& source, DType dtype, bool copy, Device device) {
   check<TypeError>(source.dtype().is(numpy_dtype(dtype)) || source.dtype().equal(numpy_dtype(dtype)),
                    "from_numpy: expected an array of ", dtype, ", got ", std::string(py::str(source.dtype())));
   check((source.flags() & py::array::c_style) != 0, "from_numpy: expected a C-contiguous array");
   const Shape shape(source.shape(), source.shape() + source.ndim());
-  if (copy) {
-    Array out(shape, dtype);
-    std::memcpy(out.raw<char>(), source.data(), out.bytes());
+  if (copy || device != Device::cpu) {
+    Array out(shape, dtype, Format::plain, device);
+    copy_bytes(out.address(), device, source.data(), Device::cpu, out.bytes());
     return out;
   }
   auto storage = std::make_shared<Storage>(const_cast<void*>(source.data()), static_cast<int64_t>(source.nbytes()),
@@ -42,7 +42,12 @@ Array from_numpy(const py::array& source, DType dtype, bool copy) {
   return Array(std::move(storage), 0, shape, dtype);
 }
 
+void check_exportable(const Array& array, const char* op) {
+  check<RuntimeError>(array.device() == Device::cpu, op, ": the tensor is on ", array.device(), "; use .cpu()");
+}
+
 py::array to_numpy(const Array& source, bool writable) {
+  check_exportable(source, "numpy");
   const Array array = source.plain();
   const py::capsule owner(new Array(array), [](void* p) { delete static_cast<Array*>(p); });
   const std::vector<py::ssize_t> shape(array.shape().begin(), array.shape().end());
@@ -91,6 +96,7 @@ Array from_dlpack(const py::capsule& capsule) {
 }
 
 py::buffer_info buffer(const Array& array) {
+  check_exportable(array, "buffer");
   check<TypeError>(array.dtype() != DType::bfloat16, "buffer: bfloat16 has no buffer format; convert it to float32");
   check(array.format() == Format::plain, "buffer: an nhwc array has no row-major buffer; use numpy()");
   const py::dtype dtype = numpy_dtype(array.dtype());
@@ -127,7 +133,10 @@ py::object buffer_base() {
 
 void bind_array(py::module_& m) {
   py::class_<Array>(m, "Array", py::buffer_protocol(), "Contiguous memory with a shape, a dtype and a device.")
-      .def(py::init<const Shape&, DType>(), py::arg("shape"), py::arg("dtype") = DType::float32, "Uninitialised.")
+      .def(py::init([](const Shape& shape, DType dtype, Device device) {
+             return Array(shape, dtype, Format::plain, device);
+           }),
+           py::arg("shape"), py::arg("dtype") = DType::float32, py::arg("device") = Device::cpu, "Uninitialised.")
       .def_buffer(&buffer)
       .def_property_readonly("shape", [](const Array& a) { return a.shape(); })
       .def_property_readonly("dtype", &Array::dtype)
@@ -135,11 +144,11 @@ void bind_array(py::module_& m) {
       .def_property_readonly("numel", &Array::numel)
       .def_property_readonly("nbytes", &Array::bytes)
       .def_property_readonly("format", [](const Array& a) { return a.format() == Format::nhwc ? "nhwc" : "plain"; })
-      .def_property_readonly("device", [](const Array& a) { return message(a.device()); })
+      .def_property_readonly("device", &Array::device)
       .def_property_readonly("version", [](const Array& a) { return a.storage()->version(); })
       .def_property_readonly("guarded", [](const Array& a) { return a.storage()->guarded(); })
       .def_property_readonly("cacheable", [](const Array& a) { return !a.storage()->uncacheable(); })
-      .def_property_readonly("pointer", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.raw<char>()); })
+      .def_property_readonly("pointer", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.address()); })
       .def(
           "guard", [](const Array& a) { a.storage()->guard(); }, "Makes exports of this memory read-only.")
       .def(
@@ -154,7 +163,13 @@ void bind_array(py::module_& m) {
       .def("numpy", [](const Array& a) { return to_numpy(a, !read_only(a)); })
       .def("dlpack", &to_dlpack, py::arg("versioned"))
       .def("clone", &Array::clone, no_gil())
-      .def("to", &Array::to, py::arg("dtype"), no_gil())
+      .def("to", py::overload_cast<DType>(&Array::to, py::const_), py::arg("dtype"), no_gil())
+      .def("to_device", py::overload_cast<Device>(&Array::to, py::const_), py::arg("device"), no_gil())
+      .def("dlpack_device",
+           [](const Array& a) {
+             const dlpack::Device device = dlpack::device_of(a);
+             return py::make_tuple(device.type, device.index);
+           })
       .def("reshape", &Array::reshape, py::arg("shape"), no_gil())
       .def(
           "to_format",
@@ -171,9 +186,10 @@ void bind_array(py::module_& m) {
       .def("item",
            [](const Array& a) -> py::object {
              check(a.numel() == 1, "item: expected one element, got shape ", a.shape());
-             if (a.dtype() == DType::boolean) return py::bool_(*a.raw<bool>());
-             if (is_floating(a.dtype())) return py::float_(double{*a.to(DType::float32).raw<float>()});
-             return py::int_(*a.to(DType::int64).raw<int64_t>());
+             const Array host = a.to(Device::cpu);
+             if (a.dtype() == DType::boolean) return py::bool_(*host.raw<bool>());
+             if (is_floating(a.dtype())) return py::float_(double{*host.to(DType::float32).raw<float>()});
+             return py::int_(*host.to(DType::int64).raw<int64_t>());
            })
       .def("shares_memory", [](const Array& a, const Array& b) { return a.storage() == b.storage(); });
 
@@ -183,18 +199,20 @@ void bind_array(py::module_& m) {
       .def_property_readonly("state", [](const Generator& g) { return g.state(); }, "int64 [2] = seed, offset");
 
   m.attr("BufferBase") = buffer_base();
-  m.def("from_numpy", &from_numpy, py::arg("source"), py::arg("dtype"), py::arg("copy"));
+  m.def("from_numpy", &from_numpy, py::arg("source"), py::arg("dtype"), py::arg("copy"),
+        py::arg("device") = Device::cpu);
   m.def("from_dlpack", &from_dlpack, py::arg("capsule"));
   m.def("dtype_name", [](DType dtype) { return dtype; }, py::arg("dtype"), "of whatever is accepted as a dtype");
-  m.def("zeros", &zeros, py::arg("shape"), py::arg("dtype") = DType::float32, no_gil());
+  m.def("zeros", &zeros, py::arg("shape"), py::arg("dtype") = DType::float32, py::arg("device") = Device::cpu,
+        no_gil());
   m.def(
       "full",
-      [](const Shape& shape, double value, DType dtype) {
-        Array out(shape, dtype);
+      [](const Shape& shape, double value, DType dtype, Device device) {
+        Array out(shape, dtype, Format::plain, device);
         fill(out, value);
         return out;
       },
-      py::arg("shape"), py::arg("value"), py::arg("dtype") = DType::float32, no_gil());
+      py::arg("shape"), py::arg("value"), py::arg("dtype") = DType::float32, py::arg("device") = Device::cpu, no_gil());
   m.def(
       "unit_gradient",
       [](const Array& a) {
@@ -204,17 +222,6 @@ void bind_array(py::module_& m) {
         return out;
       },
       py::arg("output"), "The gradient that an output of one element starts from: 1.");
-  m.def("check_device", [](const std::string& device) { device_from_name(device); }, py::arg("device"));
-  m.def("memory_stats", [] {
-    const MemoryStats stats = memory_stats();
-    py::dict out;
-    out["in_use"] = stats.in_use;
-    out["cached"] = stats.cached;
-    out["peak"] = stats.peak;
-    return out;
-  });
-  m.def("reset_peak_memory", &reset_peak_memory);
-  m.def("empty_cache", &empty_cache);
 }
 
 }  // namespace nonet

@@ -1,5 +1,7 @@
 #include "array/dlpack.h"
 
+#include "array/strided.h"
+
 namespace nonet::dlpack {
 
 namespace {
@@ -50,8 +52,13 @@ M* make(const Array& source) {
     stride *= array.dim(axis);
   }
   M* managed = new M{};
-  managed->tensor = {array.raw<char>(),       {1, 0}, array.rank(), describe(array.dtype()), context->shape.data(),
-                     context->strides.data(), 0};
+  managed->tensor = {array.address(),
+                     device_of(array),
+                     array.rank(),
+                     describe(array.dtype()),
+                     context->shape.data(),
+                     context->strides.data(),
+                     0};
   managed->context = context;
   managed->deleter = [](M* self) {
     delete static_cast<Context*>(self->context);
@@ -60,21 +67,16 @@ M* make(const Array& source) {
   return managed;
 }
 
-// Copies a strided block row by row of the last axis.
-template <class T>
-void gather(const Tensor& tensor, const T* from, T* to) {
-  int64_t index[Shape::max_rank] = {};
-  int64_t total = 1;
-  for (int axis = 0; axis < tensor.rank; ++axis) total *= tensor.shape[axis];
-  for (int64_t i = 0; i < total; ++i) {
-    int64_t offset = 0;
-    for (int axis = 0; axis < tensor.rank; ++axis) offset += index[axis] * tensor.strides[axis];
-    to[i] = from[offset];
-    for (int axis = tensor.rank - 1; axis >= 0 && ++index[axis] == tensor.shape[axis]; --axis) index[axis] = 0;
-  }
-}
+constexpr int32_t cpu_type = 1;
+constexpr int32_t cuda_type = 2;
 
 }  // namespace
+
+Device device_of(const Array& array) {
+  check<RuntimeError>(array.device() != nonet::Device::emulator,
+                      "dlpack: memory of the emulator is not another library's to use; use .cpu()");
+  return {array.device() == nonet::Device::cuda ? cuda_type : cpu_type, 0};
+}
 
 Managed* export_unversioned(const Array& array) {
   Managed* managed = make<Managed>(array);
@@ -91,8 +93,12 @@ ManagedVersioned* export_versioned(const Array& array) {
 }
 
 Array import(const Tensor& tensor, bool writable, std::function<void()> release) {
-  check<RuntimeError>(tensor.device.type == 1, "from_dlpack: expected memory of a CPU (DLPack device 1), got device ",
+  check<RuntimeError>(tensor.device.type == cpu_type || tensor.device.type == cuda_type,
+                      "from_dlpack: expected memory of a CPU or CUDA (DLPack devices 1 and 2), got device ",
                       tensor.device.type);
+  check<RuntimeError>(tensor.device.index == 0 || tensor.device.type == cpu_type,
+                      "from_dlpack: expected memory of cuda:0, got cuda:", tensor.device.index);
+  const auto device = device_from_name(tensor.device.type == cpu_type ? "cpu" : "cuda");
   const DType dtype = parse(tensor.dtype);
   check(tensor.rank <= Shape::max_rank, "from_dlpack: at most ", Shape::max_rank, " axes, got ", tensor.rank);
   const Shape shape(tensor.shape, tensor.shape + tensor.rank);
@@ -103,16 +109,15 @@ Array import(const Tensor& tensor, bool writable, std::function<void()> release)
     contiguous &= shape[axis] == 1 || tensor.strides[axis] == stride;
     stride *= shape[axis];
   }
+  const int64_t size = item_size(dtype);
   if (contiguous || shape.numel() == 0) {
-    const int64_t bytes = shape.numel() * item_size(dtype);
-    return Array(std::make_shared<Storage>(data, bytes, writable, std::move(release)), 0, shape, dtype);
+    auto storage = std::make_shared<Storage>(data, shape.numel() * size, writable, std::move(release), device);
+    return Array(std::move(storage), 0, shape, dtype);
   }
-  Array out(shape, dtype);
-  visit(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    gather(tensor, reinterpret_cast<const T*>(data), out.data<T>());
-  });
-  release();
+  const Shape strides(tensor.strides, tensor.strides + tensor.rank);
+  const auto borrowed = std::make_shared<Storage>(data, 0, false, std::move(release), device);
+  const Array out = read_strided(Array(borrowed, 0, {}, dtype), {shape, strides, 0});
+  synchronize(device);  // the producer may take its memory back now
   return out;
 }
 

@@ -6,7 +6,7 @@
 namespace nonet::dlpack {
 
 struct Device {
-  int32_t type;  // 1 = CPU
+  int32_t type;  // 1 = CPU, 2 = CUDA
   int32_t index;
 };
 
@@ -43,13 +43,17 @@ struct ManagedVersioned {
 
 inline constexpr uint64_t read_only_flag = 1;
 
+// The device of an array. Errors: RuntimeError for the emulator, whose memory no other library can use.
+Device device_of(const Array& array);
+
 // An export that keeps the memory alive until its deleter is called. A guarded array (a parameter) is exported
 // read-only; the unversioned form has no such flag, so it makes a guarded array uncacheable instead.
 Managed* export_unversioned(const Array& array);
 ManagedVersioned* export_versioned(const Array& array);
 
 // Takes the producer's memory over without a copy; release() runs when the last Array is gone. Rows that are not
-// contiguous are copied. Errors: TypeError for a dtype that nonet lacks, RuntimeError for a device that is not a CPU.
+// contiguous are copied. Errors: TypeError for a dtype that nonet lacks, RuntimeError for another device than the CPU
+// and the CUDA device in use.
 Array import(const Tensor& tensor, bool writable, std::function<void()> release);
 
 }  // namespace nonet::dlpack

@@ -4,31 +4,17 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <ostream>
 
-#include "base/kernel.h"
+#include "base/device.h"
 
 namespace nonet {
-
-enum class DeviceType : uint8_t { cpu, cuda };
-
-struct Device {
-  DeviceType type = DeviceType::cpu;
-  int index = 0;
-  bool operator==(const Device&) const = default;
-};
-
-std::ostream& operator<<(std::ostream& out, Device device);
-// "cpu" (CUDA devices come with the CUDA kernels). Errors: ValueError for a name of no device, RuntimeError for a
-// device that this build or machine lacks.
-Device device_from_name(const std::string& name);
 
 class Storage {
  public:
   // Uninitialised memory. Errors: std::bad_alloc (MemoryError) that states the size.
-  explicit Storage(int64_t bytes);
+  explicit Storage(int64_t bytes, Device device = Device::cpu);
   // Memory of another owner, who is told through release when the last Array is gone.
-  Storage(void* data, int64_t bytes, bool writable, std::function<void()> release);
+  Storage(void* data, int64_t bytes, bool writable, std::function<void()> release, Device device = Device::cpu);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -36,7 +22,7 @@ class Storage {
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
   bool writable() const { return writable_; }
-  Device device() const { return {}; }
+  Device device() const { return device_; }
 
   // Counts writes; a copy derived from the contents (packed weights) is valid for one version.
   uint64_t version() const { return version_.load(std::memory_order_acquire); }
@@ -59,6 +45,7 @@ class Storage {
  private:
   void* data_;
   int64_t bytes_;
+  Device device_;
   bool writable_ = true;
   std::function<void()> release_;
   std::atomic<uint64_t> version_ = 0;
@@ -67,14 +54,7 @@ class Storage {
   std::atomic<int> writers_ = 0;
 };
 
-struct MemoryStats {
-  int64_t in_use;  // bytes held by arrays
-  int64_t cached;  // bytes kept for reuse
-  int64_t peak;    // largest in_use since the last reset_peak_memory()
-};
-MemoryStats memory_stats();
-void reset_peak_memory();
-// Returns cached blocks to the system.
-void empty_cache();
+// Bytes between memory of any two devices; the two do not overlap.
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, int64_t bytes);
 
 }  // namespace nonet

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "array/convert.h"
+#include "array/launch.h"
+
 namespace nonet {
 
 namespace {
@@ -9,18 +12,13 @@ namespace {
 constexpr int64_t grain = 16384;  // elements per block
 constexpr int64_t tile = 32;      // edge of a tile when the order of two axes changes
 
-struct Axis {
-  int64_t n;
-  int64_t from;  // strides
-  int64_t to;
-};
+using Axis = CopyAxis;
 
 // Outer to inner, in the order of the target; neighbours that are one axis in source and target are joined.
-struct Walk {
-  Axis axes[Shape::max_rank];
-  int rank = 0;
+struct Walk : CopyAxes {
+  static_assert(std::size(decltype(axes){}) == Shape::max_rank);
 
-  Walk(const Shape& shape, const Shape& from, const Shape& to) {
+  Walk(const Shape& shape, const Shape& from, const Shape& to) : CopyAxes{} {
     for (int axis = 0; axis < shape.rank(); ++axis) {
       const Axis next = {shape[axis], from[axis], to[axis]};
       if (next.n == 1) continue;
@@ -143,6 +141,12 @@ void copy_elements(const T* from, T* to, const Walk& walk) {
 void copy(const Array& from, const Strided& source, const Array& to, const Strided& target) {
   if (source.shape.numel() == 0) return;
   const Walk walk(source.shape, source.strides, target.strides);
+  if (to.device() != Device::cpu) {
+    const int size = static_cast<int>(item_size(to.dtype()));
+    const Array read = from.view(source.offset, {});  // the first elements: strides may be negative
+    const Array write = to.view(target.offset, {});
+    return on_device(&ConvertDevice::copy, "copy", to, read, write, size, static_cast<const CopyAxes&>(walk));
+  }
   switch (item_size(from.dtype())) {
     case 8:
       return copy_elements(from.raw<uint64_t>() + source.offset, to.raw<uint64_t>() + target.offset, walk);
@@ -197,9 +201,9 @@ Strided strided(const Array& x) {
 }
 
 Array read_strided(const Array& x, const Strided& from) {
-  if (from.shape.numel() == 0) return Array(from.shape, x.dtype());
+  if (from.shape.numel() == 0) return Array(from.shape, x.dtype(), Format::plain, x.device());
   if (side_by_side(from)) return x.view(from.offset, from.shape);
-  Array out(from.shape, x.dtype());
+  Array out(from.shape, x.dtype(), Format::plain, x.device());
   copy(x, from, out, strided(out));
   return out;
 }

@@ -71,6 +71,13 @@ decltype(auto) visit(DType dtype, Body&& body) {
   }
 }
 
+// The same for what is_floating.
+template <class Body>
+decltype(auto) visit_floating(DType dtype, Body&& body) {
+  if (dtype == DType::bfloat16) return body(Type<bfloat16>{});
+  return body(Type<float>{});
+}
+
 inline float to_float(bfloat16 x) {
   const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
   float out;

@@ -28,6 +28,9 @@ struct PhiloxKey {
   uint64_t offset;  // the first counter of this draw
 };
 
+// The queue of a GPU that a launcher puts its kernels into (cudaStream_t).
+using Stream = void*;
+
 using BlockFunction = void (*)(void* context, int64_t block);
 
 // Memory of the calling thread, 64-byte aligned, for the length of a block: the next call may move it.

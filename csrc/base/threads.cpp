@@ -7,9 +7,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -74,18 +76,29 @@ class Pool {
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
     part(0);
+    wait();
+    if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+ private:
+  void wait() {
     if (spin_until([&] { return pending_.load(std::memory_order_acquire) == 0; })) return;
     for (int left = pending_.load(std::memory_order_acquire); left != 0;
          left = pending_.load(std::memory_order_acquire))
       pending_.wait(left, std::memory_order_acquire);
   }
 
- private:
+  // Kernels throw nothing, but an op may find inside a block that an array is not the CPU's.
   void part(int index) {
     inside_region = true;
     const int64_t begin = job_.blocks * index / threads_;
     const int64_t end = job_.blocks * (index + 1) / threads_;
-    for (int64_t block = begin; block < end; ++block) job_.function(job_.context, block);
+    try {
+      for (int64_t block = begin; block < end; ++block) job_.function(job_.context, block);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex_);
+      error_ = std::current_exception();
+    }
     inside_region = false;
   }
 
@@ -103,6 +116,8 @@ class Pool {
 
   const int threads_;
   Job job_;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
   std::atomic<bool> stop_ = false;
   alignas(64) std::atomic<uint32_t> round_ = 0;
   alignas(64) std::atomic<int> pending_ = 0;

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nonet import ops
-from nonet._core import Generator, memory_stats, num_threads, set_num_threads
+from nonet._core import Generator, num_threads, set_num_threads
 from nonet.ops import *  # noqa: F403
 from nonet.tensor import (
     Buffer,
@@ -24,12 +24,12 @@ from nonet.tensor import (
 )
 
 if TYPE_CHECKING:
-    from nonet import data, io, models, nn, optim, train
+    from nonet import cuda, data, io, models, nn, optim, train
 
 __version__ = "0.1.0"
 
 # Imported on first use, so that `import nonet` costs little more than NumPy.
-_lazy = ("bench", "cli", "data", "io", "models", "nn", "optim", "plot", "train")
+_lazy = ("bench", "cli", "cuda", "data", "io", "models", "nn", "optim", "plot", "train")
 
 
 def __getattr__(name: str) -> Any:
@@ -46,13 +46,13 @@ __all__ = [
     "Tensor",
     "as_tensor",
     "backward",
+    "cuda",
     "data",
     "enable_grad",
     "from_dlpack",
     "from_numpy",
     "io",
     "is_grad_enabled",
-    "memory_stats",
     "models",
     "nn",
     "no_grad",

@@ -136,20 +136,20 @@ class Tensor(_core.BufferBase):
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
+        if self.device != "cpu":
+            grad = f", device={self.device}{grad}"
         if self.array.numel > 1000:
             return f"{type(self).__name__}(shape={list(self.shape)}, dtype={self.dtype}{grad})"
-        values = np.array2string(self.numpy(), separator=", ", prefix=type(self).__name__ + "(")
+        values = np.array2string(_host(self), separator=", ", prefix=type(self).__name__ + "(")
         return f"{type(self).__name__}({values}, dtype={self.dtype}{grad})"
 
     # ---- out of nonet
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array that shares the memory; read-only for a parameter."""
-        out = self.array.numpy()
-        if self.array.dtype == "bfloat16":
-            import ml_dtypes
+        """The values as a NumPy array that shares the memory; read-only for a parameter.
 
-            out = out.view(ml_dtypes.bfloat16)
-        return out
+        Errors: RuntimeError for a tensor on another device than the CPU.
+        """
+        return _as_numpy(self.array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         out = self.numpy()
@@ -159,17 +159,29 @@ class Tensor(_core.BufferBase):
             return out.astype(dtype)
         return out.copy() if copy else out
 
-    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None, **_: Any) -> Any:
-        return self.array.dlpack(max_version is not None and max_version[0] >= 1)
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        **_: Any,
+    ) -> Any:
+        array = self.array
+        if dl_device is not None and tuple(dl_device) == (1, 0):
+            array = array.to_device("cpu")
+        elif array.device != "cpu" and stream != -1:
+            _core.synchronize(array.device)  # then the values are there for every stream
+        return array.dlpack(max_version is not None and max_version[0] >= 1)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return self.array.dlpack_device()
 
     def item(self) -> float | int | bool:
         return self.array.item()
 
     def tolist(self) -> Any:
-        return self.numpy().tolist()
+        return _host(self).tolist()
 
     def __float__(self) -> float:
         return float(self.array.item())
@@ -240,18 +252,22 @@ class Tensor(_core.BufferBase):
             raise RuntimeError("setitem: no gradient goes through a write in place; use where, or detach()")
         items = index if isinstance(index, tuple) else (index,)
         with self.mutable() as out:
-            out[tuple([np.asarray(i) if isinstance(i, Tensor) else i for i in items])] = np.asarray(value)
+            places = tuple([_host(i) if isinstance(i, Tensor) else i for i in items])
+            out[places] = _host(value) if isinstance(value, Tensor) else value
 
     @contextlib.contextmanager
     def mutable(self) -> Iterator[np.ndarray]:
-        """A writable NumPy view for the length of a with block."""
+        """A writable NumPy view for the length of a with block; of a copy, on another device than the CPU."""
         self._check_writable("mutable")
         array = self.array
-        out = array.open_writer()
-        if self.array.dtype == "bfloat16":
-            import ml_dtypes
-
-            out = out.view(ml_dtypes.bfloat16)
+        if array.device != "cpu":
+            copy = array.to_device("cpu")
+            try:
+                yield _as_numpy(copy)
+            finally:
+                array.copy_from(copy)
+            return
+        out = _viewed(array.open_writer(), array.dtype)
         try:
             yield out
         finally:
@@ -277,18 +293,23 @@ class Tensor(_core.BufferBase):
         return out
 
     def _state(self, values: Any) -> dict[str, Any]:
-        return {"values": values, "dtype": self.dtype, "requires_grad": self.requires_grad}
+        return {
+            "values": values,
+            "dtype": self.dtype,
+            "device": self.device,
+            "requires_grad": self.requires_grad,
+        }
 
     def __reduce__(self) -> Any:
         if self._node is not None:
             raise RuntimeError("pickle: only leaves can be pickled; use detach()")
-        return _blank, (type(self),), self._state(self.array.numpy())
+        return _blank, (type(self),), self._state(self.array.to_device("cpu").numpy())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = state["values"]
         if not isinstance(values, Array):
             values = _core.from_numpy(
-                np.ascontiguousarray(values).reshape(values.shape), state["dtype"], True
+                np.ascontiguousarray(values).reshape(values.shape), state["dtype"], True, state["device"]
             )
         Tensor.__init__(self, values, state["requires_grad"])
 
@@ -366,12 +387,32 @@ def _blank(cls: type[Tensor]) -> Tensor:
     return object.__new__(cls)
 
 
+def _viewed(values: np.ndarray, dtype: str) -> np.ndarray:
+    """What the core exports, under its NumPy dtype: bfloat16 comes as uint16."""
+    if dtype != "bfloat16":
+        return values
+    import ml_dtypes
+
+    return values.view(ml_dtypes.bfloat16)
+
+
+def _as_numpy(array: Array) -> np.ndarray:
+    return _viewed(array.numpy(), array.dtype)
+
+
+def _host(t: Tensor) -> np.ndarray:
+    """The values as NumPy, copied if they are on another device."""
+    return _as_numpy(t.array.to_device("cpu"))
+
+
 # ------------------------------------------------------------------------------------------------ making tensors
 
 
-def _array_of(data: Any, dtype: DTypeLike | None, copy: bool) -> Array:
+def _array_of(data: Any, dtype: DTypeLike | None, copy: bool, device: str | None = None) -> Array:
     if isinstance(data, Tensor):
         out = data.array if dtype is None else data.array.to(dtype)
+        if device is not None:
+            out = out.to_device(device)
         return out.clone() if copy and out.shares_memory(data.array) else out
     source = np.asarray(data)
     kind = source.dtype.kind
@@ -389,7 +430,9 @@ def _array_of(data: Any, dtype: DTypeLike | None, copy: bool) -> Array:
             source = source.astype(name)
     if not source.flags.c_contiguous:
         source = np.ascontiguousarray(source).reshape(source.shape)
-    out = _core.from_numpy(source.view(np.uint16) if name == "bfloat16" else source, name, copy)
+    out = _core.from_numpy(
+        source.view(np.uint16) if name == "bfloat16" else source, name, copy, device or "cpu"
+    )
     return out if dtype is None else out.to(dtype)
 
 
@@ -400,18 +443,22 @@ def tensor(
 
     dtype: float32, bfloat16, int64, int32, uint8 or bool, by name or as NumPy's (`np.float32`), or Python's float, int
     or bool; by default the data's own, where other floating dtypes become float32 and other integers int64.
-    Errors: TypeError for data that is not numeric, RuntimeError for a device that is not there.
+    device: cpu or cuda, by default a tensor's own, else cpu. Errors: TypeError for data that is not numeric,
+    RuntimeError for a device that is not there.
     """
-    if device is not None:
-        _core.check_device(device)
-    return Tensor(_array_of(data, dtype, True), requires_grad)
+    return Tensor(_array_of(data, dtype, True, device), requires_grad)
 
 
-def as_tensor(data: Any, dtype: DTypeLike | None = None) -> Tensor:
-    """The data as a tensor: itself if it is one, without a copy where dtype and layout allow."""
-    if isinstance(data, Tensor) and (dtype is None or _core.dtype_name(dtype) == data.array.dtype):
-        return data
-    return Tensor(_array_of(data, dtype, False))
+def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    """The data as a tensor: itself if it is one, without a copy where dtype and layout allow.
+
+    device: where data that are no tensor go (default cpu); a tensor stays where it is.
+    """
+    if isinstance(data, Tensor):
+        if dtype is None or _core.dtype_name(dtype) == data.array.dtype:
+            return data
+        device = None
+    return Tensor(_array_of(data, dtype, False, device))
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -420,13 +467,16 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor that shares the memory of any object with `__dlpack__` (NumPy, PyTorch, JAX …)."""
+    """A tensor that shares the memory of any object with `__dlpack__` (NumPy, PyTorch, JAX …), of a GPU too."""
     if not hasattr(source, "__dlpack__"):
         raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(source).__name__}")
+    # A producer on a GPU makes the values ready for the stream that nonet will read them in.
+    gpu = hasattr(source, "__dlpack_device__") and int(source.__dlpack_device__()[0]) == 2
+    stream = {"stream": _core.stream("cuda")} if gpu else {}
     try:
-        capsule = source.__dlpack__(max_version=(1, 0))
+        capsule = source.__dlpack__(max_version=(1, 0), **stream)
     except TypeError:  # a producer from before DLPack 1.0
-        capsule = source.__dlpack__()
+        capsule = source.__dlpack__(**stream)
     return Tensor(_core.from_dlpack(capsule))
 
 
@@ -590,9 +640,11 @@ def _walk(heap: list[Node]) -> None:
 def _seed(output: Tensor, gradient: Any) -> Array:
     if gradient is None:
         return _core.unit_gradient(output.array)
-    g = as_tensor(gradient, output.dtype).array
+    g = as_tensor(gradient, output.dtype, output.device).array
     if g.shape != output.shape:
         raise ValueError(f"backward: gradient must have shape {list(output.shape)}, got {list(g.shape)}")
+    if g.device != output.device:
+        raise RuntimeError(f"backward: arrays are on different devices, {output.device} and {g.device}")
     return g
 
 

@@ -56,7 +56,7 @@ const char* name(Activation op) {
 
 Array activation(Activation op, const Array& x, MapNumbers numbers) {
   check_floating(x, name(op), "input");
-  return map_array(activation_kernels().op[static_cast<int>(op)], x, numbers);
+  return map_array(activation_kernels().op[static_cast<int>(op)], x, numbers, name(op));
 }
 
 Array activation_gradient(Activation op, const Array& dy, const Array& saved, MapNumbers numbers) {

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "array/array.h"
+#include "array/launch.h"
 #include "ops/elementwise/broadcast.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/elementwise/integer.h"
@@ -109,6 +109,12 @@ void run(Binary op, const Array& x, const Array& z, const Array& y) {
   const bool floating = is_floating(x_dtype);
   const BinaryKernel& kernel = binary_kernels().op[static_cast<int>(op)];
   const Broadcast<2> loops(y.shape(), {&x.shape(), &z.shape()});
+  if (y.device() != Device::cpu) {
+    // The operands have one dtype, but for a number beside bfloat16.
+    const DType dtype = x.device() == Device::cpu ? z_dtype : x_dtype;
+    return on_device(&BinaryDevice::map, name(op), y, dtype == DType::boolean ? on_bool(op) : op, dtype,
+                     device_operand(x), device_operand(z), y, y.numel(), loops.loops());
+  }
   // A number beside a single bfloat16 has nothing to step along, but kernels tell dtypes by steps.
   const int64_t x_step = x_dtype == DType::float32 && z_dtype == DType::bfloat16 ? 0 : loops.step(0);
   const int64_t z_step = z_dtype == DType::float32 && x_dtype == DType::bfloat16 ? 0 : loops.step(1);
@@ -124,6 +130,13 @@ void run(Binary op, const Array& x, const Array& z, const Array& y) {
       }
     });
   });
+}
+
+// The device of an op on two operands. Errors: RuntimeError for arrays on two devices.
+Device common_device(const Operand& x, const Operand& z, const char* op) {
+  if (x.array == nullptr) return z.array->device();
+  if (z.array != nullptr) check_same_device(*x.array, *z.array, op);
+  return x.array->device();
 }
 
 }  // namespace
@@ -143,10 +156,29 @@ Array operand_array(const Operand& x, DType dtype) {
   return x.array == nullptr ? number_array(x, dtype) : x.array->to(dtype);
 }
 
+DeviceOperand device_operand(const Array& x) {
+  DeviceOperand out;
+  if (x.device() != Device::cpu) {
+    out.data = x.address();
+    return out;
+  }
+  visit(x.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      out.value = to_float(*x.raw<T>());
+    } else {
+      out.value = static_cast<double>(*x.raw<T>());
+    }
+    std::memcpy(&out.integer, x.raw<T>(), sizeof(T));
+  });
+  return out;
+}
+
 Array binary(Binary op, const Operand& x, const Operand& z) {
   if (x.array != nullptr && z.array != nullptr && x.array->dtype() == DType::float32 &&
       z.array->dtype() == DType::float32 && x.array->format() == z.array->format() &&
-      x.array->shape() == z.array->shape() && !is_bitwise(op)) {
+      x.array->shape() == z.array->shape() && !is_bitwise(op) && x.array->device() == Device::cpu &&
+      z.array->device() == Device::cpu) {
     const Array y(x.array->shape(), gives_bool(op) ? DType::boolean : DType::float32, x.array->format());
     const BinaryMap map = binary_kernels().op[static_cast<int>(op)].float32;
     const float* from_x = x.array->raw<float>();
@@ -162,18 +194,21 @@ Array binary(Binary op, const Operand& x, const Operand& z) {
   DType dtype = common_dtype(x, z, compares, name(op));
   if (op == Binary::div && !is_floating(dtype)) dtype = DType::float32;
   check<TypeError>(!is_bitwise(op) || !is_floating(dtype), name(op), ": not defined for ", dtype);
+  const Device device = common_device(x, z, name(op));
   Array a = operand_array(x, dtype);
   Array b = operand_array(z, dtype);
-  check_same_device(a, b, name(op));
   const Shape shape = broadcast_shapes(a.shape(), b.shape(), name(op));
   if (!is_floating(dtype)) check_integer(op, dtype, a, b);
   const Format format = agree(a, b);
-  Array y(shape, gives_bool(op) ? DType::boolean : dtype, format);
+  Array y(shape, gives_bool(op) ? DType::boolean : dtype, format, device);
   run(op, a, b, y);
   return y;
 }
 
 Array binary_gradient(Partial partial, const Array& dy, const Operand& x, const Operand& z) {
+  for (const Operand& operand : {x, z}) {
+    if (operand.array != nullptr) check_same_device(dy, *operand.array, "gradient");
+  }
   Array g = dy.to(DType::float32);
   Array a = operand_array(x, DType::float32);
   Array b = operand_array(z, DType::float32);
@@ -185,6 +220,11 @@ Array binary_gradient(Partial partial, const Array& dy, const Operand& x, const 
   Array d = empty_like(g);
   const PartialMap map = binary_kernels().partial[static_cast<int>(partial)];
   const Broadcast<2> loops(g.shape(), {&a.shape(), &b.shape()});
+  if (d.device() != Device::cpu) {
+    on_device(&BinaryDevice::partial, "gradient", d, partial, g, device_operand(a), device_operand(b), d, d.numel(),
+              loops.loops());
+    return d.to(dy.dtype());
+  }
   parallel_for(d.numel(), grain, [&](int64_t begin, int64_t end) {
     loops.runs(begin, end, [&](int64_t at, int64_t n, const int64_t* offset) {
       const float* from_a = a.raw<float>() + offset[0];

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "array/shape.h"
+#include "ops/elementwise/elementwise.h"
 
 namespace nonet {
 
@@ -26,38 +27,39 @@ class Broadcast {
       }
       push(out[axis], stride);
     }
-    if (levels_ == 0) {  // one element
-      for (int k = 0; k < operands; ++k) stride_[0][k] = 1;
-      size_[0] = 1;
-      levels_ = 1;
+    if (loops_.levels == 0) {  // one element
+      for (int k = 0; k < operands; ++k) loops_.stride[0][k] = 1;
+      loops_.size[0] = 1;
+      loops_.levels = 1;
     }
   }
 
+  const Loops<operands>& loops() const { return loops_; }
   // Step of an operand within a run: 1 or 0.
-  int64_t step(int operand) const { return stride_[0][operand]; }
+  int64_t step(int operand) const { return loops_.stride[0][operand]; }
 
   // body(out offset, length, operand offsets) for every run in the elements [begin, end) of the output.
   template <class Body>
   void runs(int64_t begin, int64_t end, const Body& body) const {
-    const int64_t n = size_[0];
+    const int64_t n = loops_.size[0];
     int64_t index[Shape::max_rank] = {};
     int64_t offset[operands] = {};
     int64_t rest = begin;
-    for (int level = 0; level < levels_; ++level) {
-      index[level] = rest % size_[level];
-      rest /= size_[level];
-      for (int k = 0; k < operands; ++k) offset[k] += index[level] * stride_[level][k];
+    for (int level = 0; level < loops_.levels; ++level) {
+      index[level] = rest % loops_.size[level];
+      rest /= loops_.size[level];
+      for (int k = 0; k < operands; ++k) offset[k] += index[level] * loops_.stride[level][k];
     }
     while (begin < end) {
       const int64_t length = n - index[0] < end - begin ? n - index[0] : end - begin;
       body(begin, length, offset);
       begin += length;
-      for (int k = 0; k < operands; ++k) offset[k] -= index[0] * stride_[0][k];
+      for (int k = 0; k < operands; ++k) offset[k] -= index[0] * loops_.stride[0][k];
       index[0] = 0;
-      for (int level = 1; level < levels_; ++level) {
-        for (int k = 0; k < operands; ++k) offset[k] += stride_[level][k];
-        if (++index[level] < size_[level]) break;
-        for (int k = 0; k < operands; ++k) offset[k] -= index[level] * stride_[level][k];
+      for (int level = 1; level < loops_.levels; ++level) {
+        for (int k = 0; k < operands; ++k) offset[k] += loops_.stride[level][k];
+        if (++index[level] < loops_.size[level]) break;
+        for (int k = 0; k < operands; ++k) offset[k] -= index[level] * loops_.stride[level][k];
         index[level] = 0;
       }
     }
@@ -65,21 +67,20 @@ class Broadcast {
 
  private:
   void push(int64_t size, const int64_t (&stride)[operands]) {
-    if (levels_ > 0) {  // one loop for two axes that every operand walks like one
+    if (loops_.levels > 0) {  // one loop for two axes that every operand walks like one
       bool merge = true;
-      for (int k = 0; k < operands; ++k) merge &= stride[k] == stride_[levels_ - 1][k] * size_[levels_ - 1];
+      for (int k = 0; k < operands; ++k)
+        merge &= stride[k] == loops_.stride[loops_.levels - 1][k] * loops_.size[loops_.levels - 1];
       if (merge) {
-        size_[levels_ - 1] *= size;
+        loops_.size[loops_.levels - 1] *= size;
         return;
       }
     }
-    for (int k = 0; k < operands; ++k) stride_[levels_][k] = stride[k];
-    size_[levels_++] = size;
+    for (int k = 0; k < operands; ++k) loops_.stride[loops_.levels][k] = stride[k];
+    loops_.size[loops_.levels++] = size;
   }
 
-  int levels_ = 0;
-  int64_t size_[Shape::max_rank];
-  int64_t stride_[Shape::max_rank][operands];
+  Loops<operands> loops_ = {};
 };
 
 }  // namespace nonet

@@ -23,6 +23,8 @@ namespace nonet {
 class Array;
 class Shape;
 
+// ---- maps of one array
+
 enum class Unary : int {
   neg,         // saved: nothing (any array of the shape)
   abs,         // x
@@ -113,6 +115,25 @@ struct UnaryKernels {
 };
 NONET_KERNELS(UnaryKernels, unary_kernels);
 
+enum class Test : int { is_nan, is_inf, is_finite, is_zero };
+
+// n elements each; outputs may be inputs.
+struct UnaryDevice {
+  static constexpr const char* name = "unary";
+
+  // float32 and bfloat16.
+  void (*map)(Stream, Unary op, DType dtype, const void* x, void* y, int64_t n, MapNumbers numbers);
+  void (*gradient)(Stream, Unary op, DType dtype, const void* dy, const void* s, void* dx, int64_t n,
+                   MapNumbers numbers);
+  // The other dtypes but bool; neg, abs, square and sign.
+  void (*map_integers)(Stream, Unary op, DType dtype, const void* x, void* y, int64_t n);
+  // y: bool. All dtypes.
+  void (*test)(Stream, Test test, DType dtype, const void* x, void* y, int64_t n);
+  void (*invert)(Stream, const void* x, void* y, int64_t bytes);
+};
+
+// ---- maps of two arrays
+
 // y[i] = f(x[i * x_step], z[i * z_step]), steps 0 or 1; an operand with step 0 is max_width equal floats, whatever its
 // dtype. y may be x or z. y is bool (one byte) where gives_bool(op).
 using BinaryMap = void (*)(const void* x, int64_t x_step, const void* z, int64_t z_step, void* y, int64_t n);
@@ -134,6 +155,44 @@ struct BinaryKernels {
 };
 NONET_KERNELS(BinaryKernels, binary_kernels);
 
+// The loops of a broadcast op, inner to outer, with the operands' strides in elements. levels >= 1, and strides of
+// level 0 are 0 or 1.
+template <int operands>
+struct Loops {
+  int levels;
+  int64_t size[8];
+  int64_t stride[8][operands];
+};
+
+// What a device kernel reads: an array, or a number, for which data is null.
+struct DeviceOperand {
+  const void* data = nullptr;
+  double value = 0;     // for floating dtypes
+  int64_t integer = 0;  // for the others
+};
+
+struct BinaryDevice {
+  static constexpr const char* name = "binary";
+
+  // y_i = f(x_i, z_i) for the n elements of y, contiguous, of `dtype` as the operands are, or bool where
+  // gives_bool(op). y may be an operand that is not broadcast.
+  void (*map)(Stream, Binary op, DType dtype, DeviceOperand x, DeviceOperand z, void* y, int64_t n,
+              const Loops<2>& loops);
+  // All float32. d may be dy.
+  void (*partial)(Stream, Partial partial, const float* dy, DeviceOperand x, DeviceOperand z, float* d, int64_t n,
+                  const Loops<2>& loops);
+  // y_i = c_i ? x_i : z_i, elements of `size` bytes; numbers as the bits of an element in `integer`. c: bool.
+  void (*where)(Stream, const void* c, DeviceOperand x, DeviceOperand z, void* y, int size, int64_t n,
+                const Loops<3>& loops);
+};
+
+struct SumToDevice {
+  static constexpr const char* name = "sum_to";
+
+  // y[o, s, i] = sum of x[o, n, i] over the s-th `span` of the n, in an order that depends on the sizes only.
+  void (*sum_spans)(Stream, const float* x, float* y, int64_t outer, int64_t n, int64_t inner, int64_t span);
+};
+
 // An array, or a Python number, which has no dtype of its own.
 struct Operand {
   enum class Kind : uint8_t { array, boolean, integer, floating };
@@ -152,11 +211,15 @@ const char* name(Binary op);
 // The dtype in which two operands meet. `compares`: a number that the dtype of integers cannot hold widens it.
 // Errors: TypeError for two numbers.
 DType common_dtype(const Operand& x, const Operand& z, bool compares, const char* op);
-// The operand in that dtype, a number as an array of rank 0; beside bfloat16 a number stays float32.
+// The operand in that dtype, a number as an array of rank 0, on the CPU whatever the device of the other one; beside
+// bfloat16 a number stays float32.
 Array operand_array(const Operand& x, DType dtype);
+// What a device kernel is given for operand_array().
+DeviceOperand device_operand(const Array& x);
 
-// One pass over a floating array, forward and backward, for any family of unary maps.
-Array map_array(const UnaryKernel& kernel, const Array& x, const MapNumbers& numbers);
+// One pass over a floating array, forward and backward, for any family of unary maps; on the CPU, RuntimeError naming
+// op elsewhere.
+Array map_array(const UnaryKernel& kernel, const Array& x, const MapNumbers& numbers, const char* op);
 // Errors: ValueError naming op if dy has another shape than what was saved.
 Array map_gradient(const UnaryKernel& kernel, const Array& dy, const Array& saved, const MapNumbers& numbers,
                    const char* op);

@@ -1,51 +1,10 @@
 #include "ops/elementwise/integer.h"
 
-#include <type_traits>
+#include "ops/elementwise/integer_maps.h"
 
 namespace nonet {
 
 namespace {
-
-// Signed overflow is undefined in C++; unsigned arithmetic wraps.
-template <class T, class Op>
-T wrapped(T x, T z, const Op& op) {
-  using U = std::make_unsigned_t<T>;
-  return static_cast<T>(op(static_cast<U>(x), static_cast<U>(z)));
-}
-
-template <class T>
-T power(T x, T z) {
-  if constexpr (std::is_signed_v<T>) {
-    if (z < 0) return x == 1 ? 1 : (x == -1 ? (z % 2 == 0 ? 1 : -1) : 0);
-  }
-  T out = 1;
-  for (; z > 0; z = static_cast<T>(z / 2)) {
-    if (z % 2 != 0) out = wrapped(out, x, [](auto a, auto b) { return a * b; });
-    x = wrapped(x, x, [](auto a, auto b) { return a * b; });
-  }
-  return out;
-}
-
-template <class T>
-T floor_quotient(T x, T z) {
-  if constexpr (std::is_signed_v<T>) {
-    if (z == -1) return wrapped(T{0}, x, [](auto a, auto b) { return a - b; });  // the lowest number has no negative
-    return static_cast<T>(x / z - (x % z != 0 && (x < 0) != (z < 0) ? 1 : 0));
-  } else {
-    return static_cast<T>(x / z);
-  }
-}
-
-template <class T>
-T floor_remainder(T x, T z) {
-  if constexpr (std::is_signed_v<T>) {
-    if (z == -1) return 0;
-    const T r = static_cast<T>(x % z);
-    return r != 0 && (r < 0) != (z < 0) ? static_cast<T>(r + z) : r;
-  } else {
-    return static_cast<T>(x % z);
-  }
-}
 
 template <class T, class Y, class Op>
 void loop(const void* x_, int64_t x_step, const void* z_, int64_t z_step, void* y_, int64_t n, const Op& op) {
@@ -112,6 +71,8 @@ void with_predicate(Binary op, const Run& run) {
   }
 }
 
+}  // namespace
+
 // What arithmetic means on truth values, which are bytes of 0 and 1.
 Binary on_bool(Binary op) {
   switch (op) {
@@ -125,8 +86,6 @@ Binary on_bool(Binary op) {
       return op;
   }
 }
-
-}  // namespace
 
 void integer_run(Binary op, DType dtype, const void* x, int64_t x_step, const void* z, int64_t z_step, void* y,
                  int64_t n) {
@@ -155,7 +114,7 @@ void check_integer(Binary op, DType dtype, const Array& x, const Array& z) {
   const bool divides = op == Binary::remainder || op == Binary::floor_divide;
   check<TypeError>(dtype != DType::boolean || !(op == Binary::sub || op == Binary::pow || divides), name(op),
                    ": not defined for two bool tensors");
-  if (!divides && op != Binary::pow) return;
+  if ((!divides && op != Binary::pow) || z.device() != Device::cpu) return;
   bool ok = true;
   visit(z.dtype(), [&](auto type) {
     using T = typename decltype(type)::type;

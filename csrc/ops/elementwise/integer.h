@@ -11,7 +11,11 @@ namespace nonet {
 void integer_run(Binary op, DType dtype, const void* x, int64_t x_step, const void* z, int64_t z_step, void* y,
                  int64_t n);
 
-// Errors: TypeError if the op is not defined on the dtype, ValueError for a division by 0 or a negative exponent.
+// What arithmetic means on truth values, which are bytes of 0 and 1.
+Binary on_bool(Binary op);
+
+// Errors: TypeError if the op is not defined on the dtype, ValueError for a division by 0 or a negative exponent
+// (numbers, and arrays of the CPU: to look into an array of another device would wait for it).
 void check_integer(Binary op, DType dtype, const Array& x, const Array& z);
 
 }  // namespace nonet

@@ -80,10 +80,19 @@ static void partial_run(const float* dy, const float* x, int64_t x_step, const f
   }
 }
 
-// f of every lane, for what is too rare or too long to vectorise.
-template <class Function>
-NONET_INLINE F each_lane(F x, F z, const Function& f) {
-  for (int i = 0; i < width; ++i) x[i] = f(x[i], z[i]);
+// One float at a time, for what is too rare or too long to vectorise.
+NONET_INLINE float pow_number(float x, float z) {
+  return __builtin_powf(x, z);
+}
+NONET_INLINE float fmod_number(float x, float z) {
+  return __builtin_fmodf(x, z);
+}
+NONET_INLINE float floor_number(float x) {
+  return __builtin_floorf(x);
+}
+template <class Op>
+NONET_INLINE F each_lane(F x, F z) {
+  for (int i = 0; i < width; ++i) x[i] = Op::apply(x[i], z[i]);
   return x;
 }
 

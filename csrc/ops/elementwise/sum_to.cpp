@@ -1,4 +1,4 @@
-#include "array/array.h"
+#include "array/launch.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/reduce/reduce.h"
 
@@ -8,11 +8,17 @@ namespace {
 
 // x [outer, n, inner] -> [outer, inner].
 Array sum_middle(Array x, int64_t outer, int64_t n, int64_t inner) {
-  if (n == 0) return zeros({outer, inner});
+  if (n == 0) return zeros({outer, inner}, DType::float32, x.device());
+  const bool on_cpu = x.device() == Device::cpu;
+  const int64_t span = on_cpu ? fold_span(inner) : 2048;
   do {
-    const int64_t spans = (n + fold_span(inner) - 1) / fold_span(inner);
-    Array y({outer, spans, inner});
-    reduce_kernels().fold(Fold::sum, Term::value, x.data<float>(), nullptr, y.data<float>(), outer, n, inner);
+    const int64_t spans = (n + span - 1) / span;
+    Array y({outer, spans, inner}, DType::float32, Format::plain, x.device());
+    if (!on_cpu) {
+      on_device(&SumToDevice::sum_spans, "sum_to", y, x, y, outer, n, inner, span);
+    } else {
+      reduce_kernels().fold(Fold::sum, Term::value, x.data<float>(), nullptr, y.data<float>(), outer, n, inner);
+    }
     x = y;
     n = spans;
   } while (n > 1);

@@ -1,4 +1,4 @@
-#include "array/array.h"
+#include "array/launch.h"
 #include "ops/elementwise/broadcast.h"
 #include "ops/elementwise/elementwise.h"
 
@@ -48,7 +48,9 @@ Array where(const Array& c, const Operand& x, const Operand& z) {
   Array condition = c.to(DType::boolean);
   Array a = operand_array(x, dtype).to(dtype);
   Array b = operand_array(z, dtype).to(dtype);
-  check_same_device(a, b, "where");
+  for (const Operand& operand : {x, z}) {
+    if (operand.array != nullptr) check_same_device(condition, *operand.array, "where");
+  }
   const Shape shape = broadcast_shapes(broadcast_shapes(condition.shape(), a.shape(), "where"), b.shape(), "where");
   Format format = condition.format();
   const bool direct =
@@ -64,8 +66,14 @@ Array where(const Array& c, const Operand& x, const Operand& z) {
     a = a.plain();
     b = b.plain();
   }
-  Array y(shape, dtype, format);
+  Array y(shape, dtype, format, condition.device());
   const Broadcast<3> loops(shape, {&condition.shape(), &a.shape(), &b.shape()});
+  if (y.device() != Device::cpu) {
+    const int size = static_cast<int>(item_size(dtype));
+    on_device(&BinaryDevice::where, "where", y, condition, device_operand(a), device_operand(b), y, size, y.numel(),
+              loops.loops());
+    return y;
+  }
   switch (item_size(dtype)) {
     case 8:
       choose<uint64_t>(condition, a, b, y, loops);

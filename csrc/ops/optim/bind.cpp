@@ -209,6 +209,7 @@ void bind_steps(py::class_<Group>& group) {
 void bind_optim(py::module_& m) {
   py::class_<Group> group(m, "OptimGroup", "The parameters of one optimizer group as flat runs of memory.");
   group.def(py::init<std::vector<py::object>, const std::vector<bool>&>(), py::arg("params"), py::arg("movable"))
+      .def_property_readonly("device", [](Group& g) { return g.core().device(); })
       .def(
           "param", [](Group& g, int64_t i) { return g.core().param(i); }, py::arg("index"))
       .def(

@@ -16,30 +16,33 @@ int64_t padded_size(const Array& x) {
 }
 
 char* bytes_of(const Array& x) {
-  return x.raw<char>();
+  return static_cast<char*>(x.address());
 }
 
 }  // namespace
 
 OptimGroup::OptimGroup(const std::vector<Array>& params, const std::vector<bool>& movable) {
+  if (!params.empty()) device_ = params[0].device();
   int64_t sizes[2] = {};  // of the float32 and the bfloat16 block
   for (size_t i = 0; i < params.size(); ++i) {
     const Array& p = params[i];
     check_floating(p, "optimizer", "parameter");
+    check_same_device(params[0], p, "optimizer");
     check(p.format() == Format::plain, "optimizer: a parameter must be stored as plain, got nhwc");
     entries_.push_back({p, {}, {}, total_, padded_size(p)});
     total_ += padded_size(p);
     if (movable[i]) sizes[p.dtype() == DType::bfloat16] += padded_size(p);
   }
-  const Array blocks[2] = {zeros({sizes[0]}), zeros({sizes[1]}, DType::bfloat16)};
-  const Array gradients[2] = {zeros({sizes[0]}), zeros({sizes[1]}, DType::bfloat16)};
+  const auto block = [&](DType dtype) { return zeros({sizes[dtype == DType::bfloat16]}, dtype, device_); };
+  const Array blocks[2] = {block(DType::float32), block(DType::bfloat16)};
+  const Array gradients[2] = {block(DType::float32), block(DType::bfloat16)};
   int64_t at[2] = {};
   for (size_t i = 0; i < params.size(); ++i) {
     if (!movable[i]) continue;
     Entry& e = entries_[i];
     const int kind = e.param.dtype() == DType::bfloat16;
     const Array home = blocks[kind].view(at[kind], e.param.shape());
-    std::copy_n(bytes_of(e.param), e.param.bytes(), bytes_of(home));
+    copy_bytes(bytes_of(home), device_, bytes_of(e.param), device_, home.bytes());
     e.param = home;
     e.slot = gradients[kind].view(at[kind], home.shape());
     at[kind] += e.padded;
@@ -52,12 +55,15 @@ void OptimGroup::place(int64_t i, const Array& param, const Array* grad) {
   check_shape(param, e.param.shape(), "step", "parameter", "[as it was]");
   check_dtype(param, e.param.dtype(), "step", "parameter");
   check(param.format() == Format::plain, "step: a parameter must be stored as plain, got nhwc");
+  check<RuntimeError>(param.device() == device_, "step: a parameter is on ", param.device(), ", its optimizer on ",
+                      device_, "; make the optimizer after moving the parameters");
   e.param = param;
   e.grad = Array();
   stale_ = true;
   if (grad == nullptr) return;
   check_shape(*grad, param.shape(), "step", "gradient", "[of its parameter]");
   check_dtype(*grad, param.dtype(), "step", "gradient");
+  check_same_device(param, *grad, "step");
   e.grad = grad->plain();
 }
 
@@ -74,7 +80,7 @@ Array OptimGroup::state(int k, int64_t i) const {
 
 void OptimGroup::make_state(int k, float value) {
   if (states_[k].defined()) return;
-  states_[k] = zeros({total_});
+  states_[k] = zeros({total_}, DType::float32, device_);
   if (value != 0) fill(states_[k], value);
   stale_ = true;
 }
@@ -101,7 +107,7 @@ void OptimGroup::plan() {
     } else {
       OptimRun run{bytes_of(e.param), bytes_of(e.grad), {}, e.param.numel(), e.param.dtype() == DType::bfloat16, {}};
       for (int k = 0; k < max_states; ++k) {
-        if (states_[k].defined()) run.state[k] = states_[k].data<float>() + e.offset;
+        if (states_[k].defined()) run.state[k] = static_cast<float*>(states_[k].address()) + e.offset;
       }
       runs_.push_back(run);
       first_of_.push_back(static_cast<int64_t>(i));
@@ -126,6 +132,7 @@ void OptimGroup::cut() {
 }
 
 void OptimGroup::step(OptimRule rule, bool counts, const std::function<OptimFactors(int64_t, double&)>& factors_of) {
+  check<RuntimeError>(device_ == Device::cpu, "step: there is no kernel for ", device_, "; use .cpu()");
   if (stale_) plan();
   for (const Array& array : written_) array.begin_write("step");
   for (size_t r = 0; r < runs_.size(); ++r) {
@@ -153,6 +160,7 @@ std::vector<Piece> pieces_of(const std::vector<Array>& arrays, const char* op) {
   std::vector<Piece> out;
   for (const Array& array : arrays) {
     check_floating(array, op, "gradient");
+    check_on_cpu(array, op);
     const bool bf16 = array.dtype() == DType::bfloat16;
     for (int64_t begin = 0; begin < array.numel(); begin += block_elements) {
       out.push_back(

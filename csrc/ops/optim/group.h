@@ -20,9 +20,10 @@ class OptimGroup {
   static constexpr int max_states = 3;
 
   // movable: whether a parameter may be laid out anew; the others stay where they are. Errors: TypeError unless all
-  // are floating, ValueError for an nhwc one.
+  // are floating, ValueError for an nhwc one, RuntimeError for parameters on two devices.
   OptimGroup(const std::vector<Array>& params, const std::vector<bool>& movable);
 
+  Device device() const { return device_; }
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
   const Array& param(int64_t i) const { return entries_[i].param; }
   // Where the gradient of a movable parameter belongs; undefined for the others.
@@ -56,6 +57,7 @@ class OptimGroup {
   void plan();
   void cut();
 
+  Device device_ = Device::cpu;  // of all parameters
   std::vector<Entry> entries_;
   int64_t total_ = 0;
   std::array<Array, max_states> states_;

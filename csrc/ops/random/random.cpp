@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "array/array.h"
+#include "array/launch.h"
 
 namespace nonet {
 
@@ -27,16 +27,16 @@ uint64_t scaled(uint64_t word, uint64_t range) {
   return static_cast<uint64_t>(Wide{word} * range >> 64);
 }
 
-// Runs fill on float32 memory: out's own or, for bfloat16, a copy.
+// Runs fill on a float32 array: out itself or, for bfloat16, one that is copied to it.
 template <class Fill>
 void fill_floats(const Array& out, const char* op, const Fill& fill) {
   check_floating(out, op, "output");
   if (out.dtype() == DType::float32) {
     out.begin_write(op);
-    return fill(out.raw<float>());
+    return fill(out);
   }
-  const Array wide(out.shape(), DType::float32, out.format());
-  fill(wide.raw<float>());
+  const Array wide(out.shape(), DType::float32, out.format(), out.device());
+  fill(wide);
   copy_into(out, wide, op);
 }
 
@@ -44,12 +44,18 @@ void fill_floats(const Array& out, const char* op, const Fill& fill) {
 
 void uniform_into(const Array& out, PhiloxKey key, float low, float high) {
   check(low <= high, "uniform: low must be <= high, got ", low, " and ", high);
-  fill_floats(out, "uniform", [&](float* y) { random_kernels().uniform(key, y, out.numel(), low, high); });
+  fill_floats(out, "uniform", [&](const Array& y) {
+    if (y.device() != Device::cpu) return on_device(&RandomDevice::uniform, "uniform", y, key, y, y.numel(), low, high);
+    random_kernels().uniform(key, y.raw<float>(), y.numel(), low, high);
+  });
 }
 
 void normal_into(const Array& out, PhiloxKey key, float mean, float std) {
   check(std >= 0, "normal: std must be >= 0, got ", std);
-  fill_floats(out, "normal", [&](float* y) { random_kernels().normal(key, y, out.numel(), mean, std); });
+  fill_floats(out, "normal", [&](const Array& y) {
+    if (y.device() != Device::cpu) return on_device(&RandomDevice::normal, "normal", y, key, y, y.numel(), mean, std);
+    random_kernels().normal(key, y.raw<float>(), y.numel(), mean, std);
+  });
 }
 
 void integers_into(const Array& out, PhiloxKey key, int64_t low, int64_t high) {
@@ -57,6 +63,9 @@ void integers_into(const Array& out, PhiloxKey key, int64_t low, int64_t high) {
   check_dtype(out, DType::int64, "randint", "output");
   out.begin_write("randint");
   const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
+  if (out.device() != Device::cpu) {
+    return on_device(&RandomDevice::integers, "randint", out, key, out, out.numel(), low, range);
+  }
   int64_t* y = out.data<int64_t>();
   parallel_for(out.numel(), 4096, [&](int64_t begin, int64_t end) {
     for_wide(key, begin, end, [&](uint64_t word, int64_t i) {
@@ -68,6 +77,11 @@ void integers_into(const Array& out, PhiloxKey key, int64_t low, int64_t high) {
 void permutation_into(const Array& out, PhiloxKey key) {
   check_dtype(out, DType::int64, "randperm", "output");
   check_rank(out, 1, "randperm", "output", "[n]");
+  if (out.device() != Device::cpu) {
+    const Array here(out.shape(), DType::int64);
+    permutation_into(here, key);
+    return copy_into(out, here, "randperm");
+  }
   out.begin_write("randperm");
   int64_t* y = out.data<int64_t>();
   const int64_t n = out.numel();
@@ -82,6 +96,10 @@ Array bernoulli(const Array& p, PhiloxKey key) {
   check_floating(p, "bernoulli", "input");
   const Array chance = p.plain().to(DType::float32);
   const Array out = empty_like(chance);
+  if (out.device() != Device::cpu) {
+    on_device(&RandomDevice::bernoulli, "bernoulli", out, key, chance, out, out.numel());
+    return out.to(p.dtype());
+  }
   const float* c = chance.data<float>();
   float* y = out.data<float>();
   const int64_t n = out.numel();

@@ -107,7 +107,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, metavar="S", help="default 0")
     parser.add_argument("--precision", metavar="P", help="highest (default), high, medium, ieee")
     parser.add_argument("--autocast", metavar="DTYPE", help="bfloat16")
-    parser.add_argument("--device", metavar="D", help="cpu (default)")
+    parser.add_argument("--device", metavar="D", help="cpu (default) or cuda")
     parser.add_argument("--out", metavar="DIR", help="folder of the run, default runs/PRESET")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument(

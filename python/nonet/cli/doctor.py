@@ -57,7 +57,8 @@ def _verdict(check: dict[str, Any]) -> str:
 def _missing(facts: dict[str, Any]) -> dict[str, str]:
     """What this machine does without, and why."""
     out = {isa: "this processor does not have it" for isa in ISAS if isa not in facts["isas"]}
-    out["cuda"] = facts["cuda_reason"]
+    if not facts["cuda"]:
+        out["cuda"] = facts["cuda_reason"]
     for extra, version in facts["extras"].items():
         if version is None:
             out[f"extra {extra}"] = f"not installed; pip install 'nonet[{extra}]'"

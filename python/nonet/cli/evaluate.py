@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         for inputs, labels in loader(test, image, _BATCH):
             logits = model(as_tensor(inputs))
             loss += functional.cross_entropy(logits, as_tensor(labels)).item() * len(labels)
-            accuracy.update(np.asarray(logits), labels)
+            accuracy.update(np.asarray(logits.cpu()), labels)
     record: dict[str, Any] = {
         "checkpoint": args.checkpoint,
         "preset": preset.name,

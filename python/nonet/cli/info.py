@@ -15,7 +15,6 @@ from nonet.cli.errors import OK
 from nonet.ops.isa import available_isas
 from nonet.train.log import to_json
 
-NO_CUDA = "this version of nonet has no CUDA kernels"
 # Distribution and module of every optional package, by the extra that brings it.
 EXTRAS = {
     "vision": ("pillow", "PIL"),
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     emulated = "; avx512 and amx are emulated, for tests" if facts["emulated"] else ""
     print(f"instruction set  {facts['isa']}{lower}{emulated}")
     print(f"threads          {facts['threads']} of {facts['cpus']} processors")
-    print(f"CUDA             no: {facts['cuda_reason']}")
+    print(f"CUDA             {_cuda(facts)}")
     for name, version in facts["packages"].items():
         print(f"{name:<16} {version}")
     for extra, version in facts["extras"].items():
@@ -56,14 +55,25 @@ def collect() -> dict[str, Any]:
         "emulated": _core.emulated(),
         "threads": nonet.num_threads(),
         "cpus": len(os.sched_getaffinity(0)),
-        "cuda": False,
-        "cuda_reason": NO_CUDA,
+        "cuda": nonet.cuda.is_available(),
+        "cuda_reason": nonet.cuda.why_unavailable(),
+        "gpu": nonet.cuda.device_info() if nonet.cuda.is_available() else None,
         "packages": {name: _version(name) for name in required},
         "extras": {
             extra: _version(package) if importlib.util.find_spec(module) is not None else None
             for extra, (package, module) in EXTRAS.items()
         },
     }
+
+
+def _cuda(facts: dict[str, Any]) -> str:
+    gpu = facts["gpu"]
+    if gpu is None:
+        return f"no: {facts['cuda_reason']}"
+    return (
+        f"{gpu['name']}, compute capability {gpu['capability']}, {gpu['memory_total'] / 2**30:.0f} GiB, "
+        f"kernels {gpu['tier']}, driver for CUDA {gpu['driver']}, built with {gpu['runtime']}"
+    )
 
 
 def _version(package: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nonet
-from nonet import data, io, models
+from nonet import _core, data, io, models
 from nonet.cli.errors import INTERRUPTED, OK, UsageError
 from nonet.cli.images import fingerprint, image_input, load_set, loader, maximum_of, set_name
 from nonet.cli.presets import PRESETS, Preset
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if directory is None and args.data in (None, preset.files):
         directory = saved.get("data_dir")
     options = _options(args, preset, directory, saved.get("options"))
+    check_device(options.device)
     splits = load_set(options.data, directory)
     crc = fingerprint(splits.train)
     if saved and saved["data_crc32"] != crc:
@@ -91,7 +92,9 @@ def _prepare(
     image = image_input(preset, train, maximum_of(options.data))
     classes = len(splits.classes)
     nonet.manual_seed(options.seed)
-    model = models.build(preset.architecture, **preset.model_arguments((image.height, image.width), classes))
+    model = models.build(
+        preset.architecture, **preset.model_arguments((image.height, image.width), classes)
+    ).to(device=options.device)
     batches = loader(
         train,
         image,
@@ -216,19 +219,25 @@ def numerics(options: Options) -> Iterator[None]:
 
 
 # ---- options
+def check_device(device: str | None) -> None:
+    """Errors: UsageError for a device that is unknown or not there, with the reason."""
+    try:
+        _core.check_device(device or "cpu")
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"--device: {str(error).removeprefix('device: ')}") from error
+
+
 def _check_machine(args: argparse.Namespace) -> None:
     """Refuses what this version does not have, before anything is touched."""
     known = {
         "precision": ("highest", "high", "medium", "ieee"),
         "autocast": ("bfloat16",),
-        "device": ("cpu", "cuda"),
     }
     for name, names in known.items():
         value = getattr(args, name)
-        if name == "device" and (value or "").partition(":")[0] == "cuda":
-            raise UsageError(f"--device {value} is not in nonet {nonet.__version__}; use --device cpu")
         if value is not None and value not in names:
             raise UsageError(f"--{name} must be one of {', '.join(names)}, got {value!r}")
+    check_device(args.device)
 
 
 def _saved(out: Path) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _array_of(name: str, value: Tensor | np.ndarray) -> np.ndarray:
-    array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    array = value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.name not in _dtypes:
         raise TypeError(f"save_tensors: {name} must have a dtype of safetensors, got {array.dtype}")
     little = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from nonet.ops.unary import target_dtype
+from nonet._core import Array
+from nonet.ops.unary import cuda_name, target_of
 from nonet.tensor import Buffer, DTypeLike, Parameter, Tensor, as_tensor
 
 __all__ = ["Module"]
@@ -196,24 +197,25 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(
-        self: Self, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None
-    ) -> Self:
-        """Moves to a device ("cpu"), or converts parameters and buffers of floating dtype, in place.
+    def to(self: Self, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None) -> Self:
+        """Moves parameters and buffers to a device, or converts those of floating dtype, in place.
 
-        Optimizers are made after a conversion. Errors: ValueError for a name of neither, TypeError for a dtype that is
-        not floating, RuntimeError for a device that is not there.
+        Parameters keep their identity, and an optimizer made before follows them to the device with its next step;
+        after a conversion it is made anew. Errors: ValueError for a name of neither, TypeError for a dtype that is not
+        floating, RuntimeError for a device that is not there.
         """
-        kind = target_dtype(target, dtype, device)
-        if kind is not None:
-            if kind not in ("float32", "bfloat16"):
-                raise TypeError(f"Module.to: dtype must be float32 or bfloat16, got {kind}")
-            for value in (*self.parameters(), *self.buffers()):
-                _convert(value, kind)
+        kind, place = target_of(target, dtype, device)
+        if kind is not None and kind not in ("float32", "bfloat16"):
+            raise TypeError(f"Module.to: dtype must be float32 or bfloat16, got {kind}")
+        for value in (*self.parameters(), *self.buffers()):
+            _convert(value, kind, place)
         return self
 
     def cpu(self: Self) -> Self:
-        return self
+        return self.to(device="cpu")
+
+    def cuda(self: Self, device: str | int | None = None) -> Self:
+        return self.to(device=cuda_name(device))
 
     def float(self: Self) -> Self:
         """Parameters and buffers of floating dtype as float32."""
@@ -284,11 +286,20 @@ class Module:
         return head + ("\n  " + "\n  ".join(lines) + "\n" if lines else "") + ")"
 
 
-def _convert(value: Parameter | Buffer, dtype: str) -> None:
-    if value.dtype in ("float32", "bfloat16") and value.dtype != dtype:
-        grad = value.grad
-        value.__setstate__({**value._state(value.array.to(dtype)), "dtype": dtype})
-        value.grad = None if grad is None else Tensor(grad.array.to(dtype))
+def _convert(value: Parameter | Buffer, dtype: str | None, device: str | None) -> None:
+    if value.dtype not in ("float32", "bfloat16"):
+        dtype = None
+
+    def converted(array: Array) -> Array:
+        moved = array if device is None else array.to_device(device)
+        return moved if dtype is None else moved.to(dtype)
+
+    array = converted(value.array)
+    if array.device == value.device and array.dtype == value.dtype:
+        return
+    grad = value.grad
+    value.__setstate__({**value._state(array), "dtype": array.dtype})
+    value.grad = None if grad is None else Tensor(converted(grad.array))
 
 
 def check_name(owner: Module, name: Any) -> None:

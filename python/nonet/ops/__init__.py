@@ -103,7 +103,15 @@ from nonet.ops.index import (
 )
 from nonet.ops.join import cat, chunk, concat, split, stack, unbind
 from nonet.ops.matmul import addmm, baddbmm, bilinear, bmm, dot, linear, matmul, mm, mv, outer, rmatmul
-from nonet.ops.memory import cache_budget, cache_bytes, empty_cache, set_cache_budget
+from nonet.ops.memory import (
+    cache_budget,
+    cache_bytes,
+    empty_cache,
+    memory_stats,
+    reset_peak_memory,
+    set_cache_budget,
+    synchronize,
+)
 from nonet.ops.norm import layer_norm, rms_norm
 from nonet.ops.pad import pad
 from nonet.ops.precision import autocast, get_matmul_precision, is_autocast_enabled, set_matmul_precision
@@ -187,6 +195,7 @@ from nonet.ops.unary import (
     clip,
     cos,
     cpu,
+    cuda,
     erf,
     exp,
     expm1,
@@ -330,6 +339,7 @@ __all__ = [
     "maximum",
     "mean",
     "min",
+    "memory_stats",
     "minimum",
     "mish",
     "mm",
@@ -366,6 +376,7 @@ __all__ = [
     "relu6",
     "remainder",
     "repeat",
+    "reset_peak_memory",
     "reshape",
     "rms_norm",
     "roll",
@@ -401,6 +412,7 @@ __all__ = [
     "subtract",
     "sum",
     "swapaxes",
+    "synchronize",
     "t",
     "take_along_dim",
     "tanh",
@@ -601,6 +613,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "bool": to_bool,
     "clamp_": in_place(clamp),
     "cpu": cpu,
+    "cuda": cuda,
     "div_": in_place(div),
     "float": to_float32,
     "int": to_int32,

@@ -8,7 +8,7 @@ import numpy as np
 
 from nonet import _core
 from nonet._core import Array
-from nonet.ops.random import _check_device, _size
+from nonet.ops.random import _size
 from nonet.tensor import DTypeLike, Tensor, TensorLike, as_tensor
 
 __all__ = [
@@ -30,24 +30,21 @@ def empty(
     *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Uninitialised memory. size: ints or one tuple."""
-    _check_device(device)
-    return Tensor(Array(_size(size), dtype or "float32"), requires_grad)
+    return Tensor(Array(_size(size), dtype or "float32", device or "cpu"), requires_grad)
 
 
 def zeros(
     *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros. size: ints or one tuple."""
-    _check_device(device)
-    return Tensor(_core.zeros(_size(size), dtype or "float32"), requires_grad)
+    return Tensor(_core.zeros(_size(size), dtype or "float32", device or "cpu"), requires_grad)
 
 
 def ones(
     *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones. size: ints or one tuple."""
-    _check_device(device)
-    return Tensor(_core.full(_size(size), 1.0, dtype or "float32"), requires_grad)
+    return Tensor(_core.full(_size(size), 1.0, dtype or "float32", device or "cpu"), requires_grad)
 
 
 def full(
@@ -59,33 +56,44 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """One number throughout; by default of the number's own dtype (float32, int64 or bool)."""
-    _check_device(device)
-    return Tensor(_filled(_size((size,)), fill_value, dtype or _dtype_of(fill_value)), requires_grad)
+    array = _filled(_size((size,)), fill_value, dtype or _dtype_of(fill_value), device or "cpu")
+    return Tensor(array, requires_grad)
 
 
-def empty_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Uninitialised memory of the input's shape and dtype."""
+def empty_like(
+    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Uninitialised memory of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
-    return Tensor(Array(x.shape, dtype or x.dtype), requires_grad)
+    return Tensor(Array(x.shape, dtype or x.dtype, device or x.device), requires_grad)
 
 
-def zeros_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of the input's shape and dtype."""
+def zeros_like(
+    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
-    return Tensor(_core.zeros(x.shape, dtype or x.dtype), requires_grad)
+    return Tensor(_core.zeros(x.shape, dtype or x.dtype, device or x.device), requires_grad)
 
 
-def ones_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones of the input's shape and dtype."""
-    return full_like(input, 1.0, dtype=dtype, requires_grad=requires_grad)
+def ones_like(
+    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones of the input's shape, and by default of its dtype and device."""
+    return full_like(input, 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full_like(
-    input: TensorLike, fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+    input: TensorLike,
+    fill_value: float,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """One number throughout, of the input's shape and dtype."""
+    """One number throughout, of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
-    return Tensor(_filled(x.shape, fill_value, dtype or x.dtype), requires_grad)
+    return Tensor(_filled(x.shape, fill_value, dtype or x.dtype, device or x.device), requires_grad)
 
 
 def arange(
@@ -101,22 +109,27 @@ def arange(
 
     Errors: ValueError for step 0 or of the wrong sign.
     """
-    _check_device(device)
     if end is None:
         start, end = 0, start
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step must be non-zero and lead from {start} to {end}, got {step}")
     values = np.arange(start, end, step)
-    return Tensor(
-        as_tensor(values, dtype or ("float32" if values.dtype.kind == "f" else "int64")).array, requires_grad
+    return _from_values(
+        values, dtype or ("float32" if values.dtype.kind == "f" else "int64"), device, requires_grad
     )
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """`steps` numbers at equal distances, both ends included."""
-    return Tensor(as_tensor(np.linspace(start, end, steps), dtype or "float32").array, requires_grad)
+    return _from_values(np.linspace(start, end, steps), dtype or "float32", device, requires_grad)
 
 
 def eye(
@@ -128,8 +141,7 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """[n, m or n] with ones on the diagonal."""
-    _check_device(device)
-    return Tensor(as_tensor(np.eye(n, m, dtype=np.float32), dtype or "float32").array, requires_grad)
+    return _from_values(np.eye(n, m, dtype=np.float32), dtype or "float32", device, requires_grad)
 
 
 def _dtype_of(value: Any) -> str:
@@ -138,7 +150,11 @@ def _dtype_of(value: Any) -> str:
     return "int64" if isinstance(value, (int, np.integer)) else "float32"
 
 
-def _filled(shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
+def _filled(shape: tuple[int, ...], value: float, dtype: DTypeLike, device: str) -> Array:
     if abs(value) > 2**53 and _core.dtype_name(dtype) == "int64":  # a double would round it
-        return as_tensor(np.full(shape, value, np.int64)).array
-    return _core.full(shape, value, dtype)
+        return _core.from_numpy(np.full(shape, value, np.int64), "int64", False, device)
+    return _core.full(shape, value, dtype, device)
+
+
+def _from_values(values: np.ndarray, dtype: DTypeLike, device: str | None, requires_grad: bool) -> Tensor:
+    return Tensor(as_tensor(values, dtype).array.to_device(device or "cpu"), requires_grad)

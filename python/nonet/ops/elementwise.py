@@ -37,13 +37,13 @@ __all__ = [
 _numbers = (float, int, bool)
 
 
-def _operand(x: TensorLike) -> tuple[Tensor | None, Any]:
+def _operand(x: TensorLike, device: str | None) -> tuple[Tensor | None, Any]:
     """The tensor behind an operand (None for a number) and what the core takes for it."""
     if isinstance(x, Tensor):
         return x, x.array
     if x.__class__ in _numbers:
         return None, x
-    t = as_tensor(x)
+    t = as_tensor(x, device=device)
     return t, t.array
 
 
@@ -51,8 +51,9 @@ def pair(input: TensorLike, other: TensorLike) -> tuple[Tensor | None, Any, Tens
     """Both operands as (tensor, what the core takes), (None, number) for a number; never two numbers."""
     if isinstance(input, Tensor) and isinstance(other, Tensor):
         return input, input.array, other, other.array
-    a, x = _operand(input)
-    b, z = _operand(other)
+    # What is no tensor goes to the device of the one that is.
+    a, x = _operand(input, other.device if isinstance(other, Tensor) else None)
+    b, z = _operand(other, input.device if isinstance(input, Tensor) else None)
     if a is None and b is None:
         a = as_tensor(input)
         x = a.array
@@ -340,7 +341,11 @@ divide = true_divide = div
 
 def where(condition: TensorLike, input: TensorLike, other: TensorLike) -> Tensor:
     """input where condition holds, else other; all three broadcast."""
-    c = as_tensor(condition).array
+    tensors = [x for x in (condition, input, other) if isinstance(x, Tensor)]
+    device = tensors[0].device if tensors else None
+    c = as_tensor(condition, device=device).array
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        input = as_tensor(input, device=device)
     a, x, b, z = pair(input, other)
     y = _core.where(c, x, z)
     saved = (

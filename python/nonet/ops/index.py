@@ -163,7 +163,7 @@ def gather(input: TensorLike, dim: int, index: TensorLike) -> Tensor:
 
 def _gather_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     shape, dim, index = saved
-    return (_core.scatter(_core.zeros(shape, dy.dtype), dim, index, dy, True),)
+    return (_core.scatter(_core.zeros(shape, dy.dtype, dy.device), dim, index, dy, True),)
 
 
 def take_along_dim(input: TensorLike, indices: TensorLike, dim: int | None = None) -> Tensor:
@@ -194,7 +194,7 @@ def scatter(input: TensorLike, dim: int, index: TensorLike, src: Any) -> Tensor:
     """
     x, i = as_tensor(input), as_tensor(index)
     if isinstance(src, (int, float)):
-        s = Tensor(_core.full(i.array.shape, src, x.array.dtype))
+        s = Tensor(_core.full(i.array.shape, src, x.array.dtype, x.array.device))
     else:
         s = as_tensor(src)
     y = _core.scatter(x.array, dim, i.array, s.array, False)
@@ -203,7 +203,11 @@ def scatter(input: TensorLike, dim: int, index: TensorLike, src: Any) -> Tensor:
 
 def _scatter_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None, Array | None]:
     dim, index, shape = saved
-    dx = _core.scatter(dy, dim, index, _core.zeros(index.shape, dy.dtype), False) if needs[0] else None
+    dx = (
+        _core.scatter(dy, dim, index, _core.zeros(index.shape, dy.dtype, dy.device), False)
+        if needs[0]
+        else None
+    )
     return dx, _source_gradient(dy, dim, index, shape) if needs[1] else None
 
 
@@ -241,7 +245,7 @@ def _index_add_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | N
     ds, _ = _core.index_forward(dy, [None] * dim + [index.reshape((index.numel,))])
     if alpha != 1:
         every = index_sequence(range(ds.shape[dim]))
-        ds = _core.index_add(_core.zeros(ds.shape, ds.dtype), dim, every, ds, alpha)
+        ds = _core.index_add(_core.zeros(ds.shape, ds.dtype, ds.device), dim, every, ds, alpha)
     return dy, ds.reshape(shape)
 
 

@@ -251,7 +251,7 @@ def _max_unpool(
     for n in lead:
         planes *= n
     flat = (planes, x.array.numel // planes if planes else 0)
-    empty = Tensor(_core.zeros((planes, places), x.array.dtype))
+    empty = Tensor(_core.zeros((planes, places), x.array.dtype, x.array.device))
     return reshape(scatter(empty, 1, reshape(at, flat), reshape(x, flat)), (*lead, *sizes))
 
 

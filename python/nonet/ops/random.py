@@ -1,5 +1,6 @@
-"""Random tensors from a counter-based generator: the same seed gives the same numbers on every machine and for every
-number of threads (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011)."""
+"""Random tensors from a counter-based generator: the same seed gives the same numbers on every machine and device and
+for every number of threads, normals to a few ulps (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+"""
 
 from __future__ import annotations
 
@@ -66,9 +67,10 @@ def uniform(
     high: float = 1.0,
     generator: Generator | None = None,
     dtype: DTypeLike = "float32",
+    device: str | None = None,
 ) -> Tensor:
     """Uniform in [low, high), of the given size. Errors: ValueError unless low <= high."""
-    out = Array(_size(size), dtype)
+    out = Array(_size(size), dtype, device or "cpu")
     _core.uniform_into(out, generator or default_generator, low, high)
     return Tensor(out)
 
@@ -80,9 +82,10 @@ def normal(
     *,
     generator: Generator | None = None,
     dtype: DTypeLike = "float32",
+    device: str | None = None,
 ) -> Tensor:
     """Normal with this mean and standard deviation, of the given size. Errors: ValueError for std < 0."""
-    out = Array(tuple(size), dtype)
+    out = Array(tuple(size), dtype, device or "cpu")
     _core.normal_into(out, generator or default_generator, mean, std)
     return Tensor(out)
 
@@ -109,8 +112,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform in [0, 1). size: ints or one tuple."""
-    _check_device(device)
-    out = Array(_size(size), dtype or "float32")
+    out = Array(_size(size), dtype or "float32", device or "cpu")
     _core.uniform_into(out, generator or default_generator, 0.0, 1.0)
     return Tensor(out, requires_grad)
 
@@ -123,22 +125,25 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal. size: ints or one tuple."""
-    _check_device(device)
-    out = Array(_size(size), dtype or "float32")
+    out = Array(_size(size), dtype or "float32", device or "cpu")
     _core.normal_into(out, generator or default_generator, 0.0, 1.0)
     return Tensor(out, requires_grad)
 
 
-def rand_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Uniform in [0, 1), of the input's shape and dtype."""
+def rand_like(
+    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Uniform in [0, 1), of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
-    return rand(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
+    return rand(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
 
 
-def randn_like(input: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Standard normal, of the input's shape and dtype."""
+def randn_like(
+    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Standard normal, of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
-    return randn(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
+    return randn(x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
 
 
 def randint(
@@ -154,12 +159,11 @@ def randint(
 
     Errors: ValueError unless low < high.
     """
-    _check_device(device)
     if size is None and not isinstance(high, int):
         low, high, size = 0, low, high
     if size is None or not isinstance(high, int):
         raise TypeError("randint: expected randint(low, high, size) or randint(high, size)")
-    out = Array(tuple(size), "int64")
+    out = Array(tuple(size), "int64", device or "cpu")
     _core.integers_into(out, generator or default_generator, low, high)
     return Tensor(out.to(dtype))
 
@@ -168,8 +172,7 @@ def randperm(
     n: int, *, generator: Generator | None = None, dtype: DTypeLike = "int64", device: str | None = None
 ) -> Tensor:
     """The integers 0 … n-1 in random order."""
-    _check_device(device)
-    out = Array((n,), "int64")
+    out = Array((n,), "int64", device or "cpu")
     _core.permutation_into(out, generator or default_generator)
     return Tensor(out.to(dtype))
 
@@ -192,8 +195,3 @@ def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
     if len(size) == 1 and not hasattr(size[0], "__index__"):
         return tuple(size[0])
     return size
-
-
-def _check_device(device: str | None) -> None:
-    if device is not None:
-        _core.check_device(device)

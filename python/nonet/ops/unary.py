@@ -159,7 +159,7 @@ def _flat(forward: Callable[[Array], Array], input: TensorLike) -> Tensor:
 
 
 def _flat_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
-    return (_core.zeros(dy.shape, dy.dtype),)
+    return (_core.zeros(dy.shape, dy.dtype, dy.device),)
 
 
 def floor(input: TensorLike) -> Tensor:
@@ -255,32 +255,64 @@ def _cast_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
 
 
 def to(
-    input: Tensor, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None
+    input: Tensor,
+    target: Any = None,
+    dtype: DTypeLike | None = None,
+    *,
+    device: str | None = None,
+    copy: bool = False,
 ) -> Tensor:
-    """Converted to a dtype, a device ("cpu") or the dtype of another tensor, as in `t.to("bfloat16")`, `t.to("cpu")`.
+    """Converted to a dtype, moved to a device, or made like another tensor in both: `t.to("bfloat16")`, `t.to("cuda")`.
 
-    Errors: ValueError for a name of neither, RuntimeError for a device that is not there.
+    Itself if nothing is to do, unless copy. Errors: ValueError for a name of neither, RuntimeError for a device that is
+    not there.
     """
-    kind = target_dtype(target, dtype, device)
-    return input if kind is None else cast(input, kind)
+    kind, place = target_of(target, dtype, device)
+    out = input if place is None else move(input, place)
+    out = out if kind is None else cast(out, kind)
+    return record(out.array.clone(), (out,), _pass_rule, None) if copy and out is input else out
 
 
-def target_dtype(target: Any, dtype: DTypeLike | None, device: str | None) -> str | None:
-    """The dtype that the arguments of `to` ask for, or None; the device is checked."""
+def target_of(target: Any, dtype: DTypeLike | None, device: str | None) -> tuple[str | None, str | None]:
+    """The dtype and the device that the arguments of `to` ask for, or None."""
     if isinstance(target, Tensor):
-        dtype = target.dtype
-    elif isinstance(target, str) and target not in _dtypes:
+        return target.dtype, target.device
+    if isinstance(target, str) and target not in _dtypes:
         device = target
     elif target is not None:
         dtype = target
     if device is not None:
         _core.check_device(device)
-    return None if dtype is None else _core.dtype_name(dtype)
+    return None if dtype is None else _core.dtype_name(dtype), device
+
+
+def move(input: Tensor, device: str) -> Tensor:
+    """On a device: itself if it is there, else a copy, through which gradients go back."""
+    array = input.array.to_device(device)
+    return input if array.device == input.device else record(array, (input,), _move_rule, input.device)
+
+
+def _move_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+    return (dy.to_device(saved),)
+
+
+def _pass_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+    return (dy,)
 
 
 def cpu(input: Tensor) -> Tensor:
-    """Itself: every tensor is in main memory."""
-    return input
+    """In main memory."""
+    return move(input, "cpu")
+
+
+def cuda(input: Tensor, device: str | int | None = None) -> Tensor:
+    """On the GPU. Errors: RuntimeError, with the reason if there is none."""
+    return move(input, cuda_name(device))
+
+
+def cuda_name(device: str | int | None) -> str:
+    """The device that the argument of `cuda` names: there is one, number 0."""
+    return "cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device
 
 
 def to_float32(input: Tensor) -> Tensor:

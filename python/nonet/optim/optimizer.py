@@ -84,9 +84,17 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self._follow()
         for group, flat in zip(self.param_groups, self._flat):  # noqa: B905  one per group
             self._update(group, flat)
         return loss
+
+    def _follow(self) -> None:
+        """Lays everything out anew if the parameters have been moved to another device."""
+        for group, flat in zip(self.param_groups, self._flat):  # noqa: B905  one per group
+            if group["params"] and group["params"][0].array.device != flat.device:
+                self.__setstate__(self.__getstate__())
+                return
 
     def _update(self, group: dict[str, Any], flat: _core.OptimGroup) -> None:
         raise TypeError(f"{type(self).__name__} defines no step")
@@ -135,7 +143,7 @@ class Optimizer:
             for i in range(count):
                 if values := self._values(flat, i):
                     state[index + i] = {
-                        key: value.numpy().copy() if isinstance(value, Tensor) else value
+                        key: np.array(value.cpu().numpy()) if isinstance(value, Tensor) else value
                         for key, value in values.items()
                     }
             rest = {key: value for key, value in group.items() if key != "params"}

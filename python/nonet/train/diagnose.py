@@ -30,7 +30,7 @@ def bad_value(value: Any) -> str | None:
     """'nan' or 'inf' if an array, a tensor or a nest of them holds one (nan first), else None."""
     found = None
     for _, leaf in io.leaves(value):
-        array = np.asarray(leaf.numpy() if isinstance(leaf, Tensor) else leaf)
+        array = np.asarray(leaf.cpu().numpy() if isinstance(leaf, Tensor) else leaf)
         if array.dtype.name == "bfloat16":
             array = array.astype(np.float32)
         # One pass, no temporary: the sum of finite values in float64 is finite, that of others never is.

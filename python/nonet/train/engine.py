@@ -50,12 +50,17 @@ class Engine:
         """Batches as tensors, `accumulate` to a step; fewer in the last step of an epoch."""
         group: list[list[Tensor]] = []
         for batch in self.train:
-            group.append([as_tensor(array) for array in batch])
+            group.append(self.tensors(batch))
             if len(group) == self.accumulate:
                 yield group
                 group = []
         if group:
             yield group
+
+    def tensors(self, batch: Sequence[Any]) -> list[Tensor]:
+        """A batch of arrays, where the model is."""
+        device = self._parameters[0].device if self._parameters else "cpu"
+        return [as_tensor(array).to(device) for array in batch]
 
     def forward(self, batch: Sequence[Tensor]) -> tuple[Any, Tensor]:
         """(output of the model, loss) for one batch."""
@@ -105,7 +110,7 @@ class Engine:
     def snapshot(self) -> Any:
         """A copy of `state_dict()` as arrays."""
         return io.map_tensors(
-            self.state_dict(), lambda t: np.array(t.numpy() if isinstance(t, Tensor) else t)
+            self.state_dict(), lambda t: np.array(t.cpu().numpy() if isinstance(t, Tensor) else t)
         )
 
     def continue_epoch(self) -> None:

@@ -17,7 +17,7 @@ from nonet import io
 from nonet.models import architecture_of, save_model
 from nonet.nn import Module
 from nonet.optim.lr_scheduler import ReduceLROnPlateau
-from nonet.tensor import Tensor, as_tensor, no_grad
+from nonet.tensor import Tensor, no_grad
 from nonet.train.engine import Engine
 from nonet.train.metrics import Metric
 from nonet.train.output import Clock, Output, interruptible
@@ -88,7 +88,7 @@ class Trainer:
         resume: bool = False,
         checkpoint_every: int | None = None,
         log_every: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         context: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
         callbacks: Sequence[Callable[[Trainer, dict[str, Any]], None]] = (),
         metadata: Mapping[str, str] | None = None,
@@ -96,7 +96,7 @@ class Trainer:
         progress: bool = True,
         tensorboard: bool = False,
     ) -> None:
-        self.model = model.to(device)
+        self.model = model if device is None else model.to(device=device)
         self.train, self.validation, self.metrics = train, validation, tuple(metrics)
         self.epochs, self.steps, self.schedule = epochs, steps, schedule
         self.monitor = monitor or (self.metrics[0].name if self.metrics else "loss")
@@ -203,11 +203,11 @@ class Trainer:
         try:
             with no_grad():
                 for batch in loader:
-                    output, loss = self.engine.forward([as_tensor(array) for array in batch])
+                    output, loss = self.engine.forward(self.engine.tensors(batch))
                     total += loss.item() * len(batch[0])
                     weight += len(batch[0])
                     for metric in self.metrics:
-                        metric.update(np.asarray(output), *batch[self.engine.inputs :])
+                        metric.update(np.asarray(output.cpu()), *batch[self.engine.inputs :])
         finally:
             self.model.train(before)
         return {"loss": total / weight, **{metric.name: metric.value() for metric in self.metrics}}
@@ -306,7 +306,7 @@ class Trainer:
             p.stopped = self.patience is not None and p.waited >= self.patience
 
     def _copy_of_model(self) -> dict[str, np.ndarray]:
-        return {name: np.array(t.numpy()) for name, t in self.model.state_dict().items()}
+        return {name: np.array(t.cpu().numpy()) for name, t in self.model.state_dict().items()}
 
     # ---- numbers that are not finite
     def _read_losses(self) -> None:

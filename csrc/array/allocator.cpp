@@ -1,0 +1,134 @@
+#include "array/allocator.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <new>
+
+#include "base/check.h"
+
+namespace nonet {
+
+namespace {
+
+constexpr int64_t min_cached = int64_t{64} << 20;
+constexpr int64_t largest = int64_t{1} << 46;
+
+struct OutOfMemory : std::bad_alloc {
+  explicit OutOfMemory(std::string text) : text(std::move(text)) {}
+  const char* what() const noexcept override { return text.c_str(); }
+  std::string text;
+};
+
+struct Class {
+  int index;
+  int64_t bytes;
+};
+
+Class class_of(int64_t bytes) {
+  const uint64_t lines = bytes <= 64 ? 1 : static_cast<uint64_t>(bytes + 63) / 64;
+  if (lines <= 8) return {static_cast<int>(lines) - 1, static_cast<int64_t>(lines) * 64};
+  // lines - 1 = 1xx… in binary: the two bits behind the leading one choose the quarter.
+  const int shift = std::bit_width(lines - 1) - 3;
+  const uint64_t top = ((lines - 1) >> shift) + 1;  // 5 … 8
+  return {8 + (shift - 1) * 4 + static_cast<int>(top) - 5, static_cast<int64_t>(top << shift) * 64};
+}
+
+// The emulator gives every array memory of its own, of the exact size, so that an access beside it is caught.
+bool caches(Device device) {
+  return device != Device::emulator;
+}
+
+int64_t held(Device device, int64_t bytes) {
+  return caches(device) ? class_of(bytes).bytes : bytes;
+}
+
+}  // namespace
+
+void* Allocator::fresh(int64_t bytes) {
+  if (bytes > largest) return nullptr;
+  return device_ == Device::cpu ? std::aligned_alloc(64, bytes) : backend(device_).allocate(bytes);
+}
+
+void Allocator::give_back(void* block) {
+  device_ == Device::cpu ? std::free(block) : backend(device_).release(block);
+}
+
+void* Allocator::allocate(int64_t bytes) {
+  const int64_t size = held(device_, bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    in_use_ += size;
+    peak_ = std::max(peak_, in_use_);
+    if (auto& list = free_[class_of(bytes).index]; !list.empty()) {
+      void* block = list.back();
+      list.pop_back();
+      cached_ -= size;
+      return block;
+    }
+  }
+  if (void* block = fresh(size)) return block;
+  empty();
+  if (void* block = fresh(size)) return block;
+  const std::lock_guard lock(mutex_);
+  in_use_ -= size;
+  if (device_ == Device::cpu) {
+    throw OutOfMemory(message("out of memory: ", bytes, " bytes wanted, ", in_use_, " in use by arrays"));
+  }
+  int64_t free = 0;
+  int64_t total = 0;
+  backend(device_).memory(free, total);
+  throw OutOfMemory(message("out of memory on ", device_, ": ", bytes, " bytes wanted, ", in_use_,
+                            " in use by arrays, ", free, " of ", total, " free on the device"));
+}
+
+void Allocator::release(void* block, int64_t bytes) {
+  const int64_t size = held(device_, bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    in_use_ -= size;
+    if (caches(device_) && cached_ + size <= std::max(min_cached, peak_)) {
+      cached_ += size;
+      free_[class_of(bytes).index].push_back(block);
+      return;
+    }
+  }
+  give_back(block);
+}
+
+void Allocator::empty() {
+  const std::lock_guard lock(mutex_);
+  for (auto& list : free_) {
+    for (void* block : list) give_back(block);
+    list.clear();
+  }
+  cached_ = 0;
+}
+
+MemoryStats Allocator::stats() {
+  const std::lock_guard lock(mutex_);
+  return {in_use_, cached_, peak_};
+}
+
+void Allocator::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  peak_ = in_use_;
+}
+
+Allocator& allocator(Device device) {
+  // Never destroyed: arrays held by the interpreter may outlive static destructors. The locks are taken around fork, so
+  // that a child never inherits one locked.
+  static Allocator* const* instances = [] {
+    static constexpr auto each = [](void (*visit)(std::mutex&)) {
+      for (const Device d : {Device::cpu, Device::cuda, Device::emulator}) visit(allocator(d).mutex());
+    };
+    constexpr auto unlock = [] { each([](std::mutex& mutex) { mutex.unlock(); }); };
+    pthread_atfork([] { each([](std::mutex& mutex) { mutex.lock(); }); }, unlock, unlock);
+    return new Allocator*[3]{new Allocator(Device::cpu), new Allocator(Device::cuda), new Allocator(Device::emulator)};
+  }();
+  return *instances[static_cast<int>(device)];
+}
+
+}  // namespace nonet

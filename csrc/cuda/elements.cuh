@@ -1,0 +1,54 @@
+// Loops over elements that lie side by side in memory.
+#pragma once
+
+#include "cuda/prim.cuh"
+
+namespace nonet::NONET_CUDA_NS {
+
+// How many elements a thread takes at a time, so that the largest of the types fills 16 bytes.
+template <class T, class... Others>
+constexpr int pack_size() {
+  size_t largest = sizeof(T);
+  ((largest = sizeof(Others) > largest ? sizeof(Others) : largest), ...);
+  return static_cast<int>(16 / largest);
+}
+
+template <int n, class T>
+NONET_DEVICE bool is_aligned(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % (n * sizeof(T)) == 0;
+}
+
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
+
+// body(i, Count<pack>) for every pack of elements i … i + pack - 1 below n, and body(i, Count<1>) for the rest; all of
+// them one by one unless `packed`.
+template <int pack, class Body>
+NONET_DEVICE void for_packs(int64_t n, bool packed, const Body& body) {
+  const int64_t packs = packed ? n / pack : 0;
+  for_grid(packs, [&](int64_t p) { body(p * pack, Count<pack>{}); });
+  for_grid(n - packs * pack, [&](int64_t i) { body(packs * pack + i, Count<1>{}); });
+}
+
+// y = f(x, …) for each element of the packs.
+template <int n, class Function, class Y, class... X>
+NONET_DEVICE void map_pack(const Function& f, Y* y, const Pack<X, n>&... x) {
+  Pack<Y, n> out;
+  NONET_UNROLL
+  for (int k = 0; k < n; ++k) out[k] = f(x[k]...);
+  store_pack(y, out);
+}
+
+// y_i = f(x_i, …) for i < n, arrays of any types; y may be one of the inputs. Every thread of the grid calls it.
+template <class Function, class Y, class... X>
+NONET_DEVICE void map_elements(int64_t n, const Function& f, Y* y, const X*... x) {
+  constexpr int pack = pack_size<Y, X...>();
+  for_packs<pack>(n, is_aligned<pack>(y) && (is_aligned<pack>(x) && ...), [&](int64_t i, auto count) {
+    constexpr int size = decltype(count)::value;
+    map_pack<size>(f, y + i, load_pack<size>(x + i)...);
+  });
+}
+
+}  // namespace nonet::NONET_CUDA_NS

@@ -1,0 +1,18 @@
+// nonet._emulator: hands the emulator to nonet._core as the device "emulator". For tests; never in a wheel.
+#include <pybind11/pybind11.h>
+
+#include "base/backend.h"
+#include "cuda/prim.cuh"
+
+namespace nonet {
+const Backend& emulator_backend();  // runtime.cpp
+}
+
+PYBIND11_MODULE(_emulator, m) {
+  namespace py = pybind11;
+  m.doc() = "A model of a GPU on the CPU, as the device \"emulator\".";
+  m.def("seed", &nonet::emulator::emulator_seed, py::arg("seed"), "The order of threads from now on.");
+  m.def("check_races", &nonet::emulator::emulator_check_races, py::arg("on"));
+  auto* backend = const_cast<nonet::Backend*>(&nonet::emulator_backend());
+  py::module_::import("nonet._core").attr("register_backend")("emulator", py::capsule(backend, "nonet.backend"));
+}
