@@ -186,6 +186,26 @@ def test_an_op_without_a_kernel_names_itself_and_the_device():
         nn.Sequential(nn.ReLU())(x)
 
 
+def test_a_failed_launch_names_op_and_shape():
+    from nonet import _emulator  # type: ignore[attr-defined]
+
+    x = on(np.ones((3, 4), np.float32))
+    for name, op in {
+        "exp": lambda: nonet.exp(x),
+        "mul": lambda: x * 2.0,
+        "fill": lambda: x.fill_(1.0),
+    }.items():
+        _emulator.fail_next("misaligned address")
+        with pytest.raises(
+            RuntimeError, match=rf"^{name}: emulator: misaligned address \(result of shape \[3, 4\]\)"
+        ):
+            op()
+        op()  # and it is over
+    _emulator.fail_next("gone")
+    with pytest.raises(RuntimeError, match="^synchronize: emulator: gone"):
+        nonet.synchronize("emulator")
+
+
 def test_export():
     x = on([1.0, 2.0])
     with pytest.raises(RuntimeError, match=r"numpy: the tensor is on emulator; use \.cpu\(\)"):

@@ -45,21 +45,6 @@ void convert(Stream stream, const void* x, DType from, void* y, DType to, int64_
   });
 }
 
-// Calls body with an element of `size` bytes.
-template <class Body>
-void visit_size(int size, const Body& body) {
-  switch (size) {
-    case 8:
-      return body(uint64_t{});
-    case 4:
-      return body(uint32_t{});
-    case 2:
-      return body(uint16_t{});
-    default:
-      return body(uint8_t{});
-  }
-}
-
 template <class T>
 struct Fill {
   NONET_DEVICE void operator()(T* y, T value, int64_t n) const {

@@ -5,6 +5,21 @@
 
 namespace nonet::NONET_CUDA_NS {
 
+// Calls body with an element of `size` bytes.
+template <class Body>
+void visit_size(int size, const Body& body) {
+  switch (size) {
+    case 8:
+      return body(uint64_t{});
+    case 4:
+      return body(uint32_t{});
+    case 2:
+      return body(uint16_t{});
+    default:
+      return body(uint8_t{});
+  }
+}
+
 // How many elements a thread takes at a time, so that the largest of the types fills 16 bytes.
 template <class T, class... Others>
 constexpr int pack_size() {

@@ -263,6 +263,7 @@ class Array:
         self,
         shape: collections.abc.Sequence[typing.SupportsInt],
         dtype: str | type | numpy.dtype[typing.Any] = "float32",
+        device: str = "cpu",
     ) -> None:
         """
         Uninitialised.
@@ -286,6 +287,7 @@ class Array:
     def reshape(self, shape: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
     def shares_memory(self, arg0: Array | None) -> bool: ...
     def to(self, dtype: str | type | numpy.dtype[typing.Any]) -> Array: ...
+    def to_device(self, device: str) -> Array: ...
     def to_format(self, format: str) -> Array: ...
     @property
     def cacheable(self) -> bool: ...
@@ -651,7 +653,7 @@ def embedding_renorm(
     max_norm: typing.SupportsFloat | typing.SupportsIndex,
     p: typing.SupportsFloat | typing.SupportsIndex,
 ) -> None: ...
-def empty_cache() -> None: ...
+def empty_cache(device: str = "cpu") -> None: ...
 def emulated() -> bool:
     """
     whether avx512 and amx are emulated
@@ -682,11 +684,13 @@ def from_numpy(
     source: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
     dtype: str | type | numpy.dtype[typing.Any],
     copy: bool,
+    device: str = "cpu",
 ) -> Array: ...
 def full(
     shape: collections.abc.Sequence[typing.SupportsInt],
     value: typing.SupportsFloat | typing.SupportsIndex,
     dtype: str | type | numpy.dtype[typing.Any] = "float32",
+    device: str = "cpu",
 ) -> Array: ...
 def gather(
     x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex, index: Array | None
@@ -1384,7 +1388,13 @@ def var_backward(
     root: bool,
 ) -> Array: ...
 def where(c: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
+def why_unavailable(device: str) -> str:
+    """
+    Why a device cannot be used here; empty if it can.
+    """
+
 def zeros(
     shape: collections.abc.Sequence[typing.SupportsInt],
     dtype: str | type | numpy.dtype[typing.Any] = "float32",
+    device: str = "cpu",
 ) -> Array: ...

@@ -277,18 +277,14 @@ struct Where {
 
 void where(Stream stream, const void* c, DeviceOperand x, DeviceOperand z, void* y, int size, int64_t n,
            const Loops<3>& loops) {
-  const auto put = [&](auto element) {
+  visit_size(size, [&](auto element) {
     using T = decltype(element);
     DeviceOperand condition;
     condition.data = c;
     run_elements(stream, n, Where<T>{}, plain_operand<uint8_t>(condition, loops.stride[0][0]),
                  plain_operand<T>(x, loops.stride[0][1]), plain_operand<T>(z, loops.stride[0][2]), static_cast<T*>(y),
                  n, loops);
-  };
-  if (size == 8) return put(uint64_t{});
-  if (size == 4) return put(uint32_t{});
-  if (size == 2) return put(uint16_t{});
-  put(uint8_t{});
+  });
 }
 
 }  // namespace

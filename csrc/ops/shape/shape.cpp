@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "array/axis.h"
+#include "array/launch.h"
+#include "ops/shape/triangle.h"
 
 namespace nonet {
 
@@ -108,7 +110,7 @@ Array cat(const std::vector<Array>& xs, int64_t axis) {
     total += shape[a];
   }
   if (xs.size() == 1) return xs[0];
-  const Array out(first.with(a, total), xs[0].dtype(), common_format(xs));
+  const Array out(first.with(a, total), xs[0].dtype(), common_format(xs), xs[0].device());
   int64_t begin = 0;
   for (const Array& x : xs) {
     const Array same = x.to_format(out.format());
@@ -140,12 +142,16 @@ std::vector<Array> split(const Array& x, const std::vector<int64_t>& sizes, int6
 Array split_backward(const std::vector<Array>& pieces, const std::vector<int64_t>& sizes, int64_t axis,
                      const Shape& shape, DType dtype) {
   const int a = normal_axis(axis, shape.rank(), "split");
+  Device device = Device::cpu;
+  for (const Array& piece : pieces) {
+    if (piece.defined()) device = piece.device();
+  }
   std::vector<Array> all;
   for (size_t i = 0; i < sizes.size(); ++i) {
     const bool given = i < pieces.size() && pieces[i].defined();
-    all.push_back(given ? pieces[i] : zeros(shape.with(a, sizes[i]), dtype));
+    all.push_back(given ? pieces[i] : zeros(shape.with(a, sizes[i]), dtype, device));
   }
-  return all.empty() ? zeros(shape, dtype) : cat(all, a);
+  return all.empty() ? zeros(shape, dtype, device) : cat(all, a);
 }
 
 Array narrow(const Array& x, int64_t axis, int64_t start, int64_t length) {
@@ -161,7 +167,7 @@ Array narrow(const Array& x, int64_t axis, int64_t start, int64_t length) {
 }
 
 Array slice_backward(const Array& dy, const Shape& shape, const Strided& view) {
-  const Array dx = zeros(shape, dy.dtype());
+  const Array dx = zeros(shape, dy.dtype(), dy.device());
   write_strided(dx, view, dy.reshape(view.shape));
   return dx;
 }
@@ -196,8 +202,13 @@ Array triangle(const Array& x, int64_t k, bool lower) {
   const char* op = lower ? "tril" : "triu";
   check(x.rank() >= 2, op, ": input must have at least 2 axes, got ", x.shape());
   const Array source = x.plain();
-  Array out(x.shape(), x.dtype());
+  Array out(x.shape(), x.dtype(), Format::plain, x.device());
   const int64_t m = x.dim(x.rank() - 2);
+  if (x.device() != Device::cpu) {
+    const int size = static_cast<int>(item_size(x.dtype()));
+    on_device(&TriangleDevice::keep, op, out, source, out, size, x.numel(), m, x.shape().back(), k, lower);
+    return out;
+  }
   const int64_t row_bytes = x.shape().back() * item_size(x.dtype());
   const int64_t rows = x.numel() == 0 ? 0 : x.numel() / x.shape().back();
   const char* from = source.raw<char>();

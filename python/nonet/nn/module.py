@@ -197,7 +197,9 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self: Self, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None) -> Self:
+    def to(
+        self: Self, target: Any = None, dtype: DTypeLike | None = None, *, device: str | None = None
+    ) -> Self:
         """Moves parameters and buffers to a device, or converts those of floating dtype, in place.
 
         Parameters keep their identity, and an optimizer made before follows them to the device with its next step;

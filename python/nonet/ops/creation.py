@@ -61,7 +61,11 @@ def full(
 
 
 def empty_like(
-    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+    input: TensorLike,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uninitialised memory of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
@@ -69,7 +73,11 @@ def empty_like(
 
 
 def zeros_like(
-    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+    input: TensorLike,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Zeros of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
@@ -77,7 +85,11 @@ def zeros_like(
 
 
 def ones_like(
-    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+    input: TensorLike,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Ones of the input's shape, and by default of its dtype and device."""
     return full_like(input, 1.0, dtype=dtype, device=device, requires_grad=requires_grad)

@@ -131,7 +131,11 @@ def randn(
 
 
 def rand_like(
-    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+    input: TensorLike,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uniform in [0, 1), of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
@@ -139,7 +143,11 @@ def rand_like(
 
 
 def randn_like(
-    input: TensorLike, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+    input: TensorLike,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal, of the input's shape, and by default of its dtype and device."""
     x = as_tensor(input)
