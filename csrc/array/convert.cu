@@ -61,7 +61,7 @@ void fill(Stream stream, void* y, int size, uint64_t bits, int64_t n) {
 
 template <class T>
 struct Copy {
-  NONET_DEVICE void operator()(const T* from, T* to, CopyAxes walk, int64_t n) const {
+  NONET_DEVICE void operator()(const T* from, T* to, const CopyAxes& walk, int64_t n) const {
     for_grid(n, [&](int64_t i) {
       int64_t source = 0;
       int64_t target = 0;

@@ -167,8 +167,9 @@ struct Word<16> {
 template <class V>
 using WordOf = typename Word<sizeof(V)>::type;
 
+// By value: a memcpy straight from memory would become loads of single bytes.
 template <class To, class From>
-NONET_DEVICE To same_bits(const From& x) {
+NONET_DEVICE To same_bits(From x) {
   static_assert(sizeof(To) == sizeof(From));
   To out;
   memcpy(&out, &x, sizeof(To));

@@ -89,7 +89,7 @@ template <class Op, class T, class Y>
 struct Map {
   static constexpr int pack = pack_size<T, Y>();
 
-  NONET_DEVICE void operator()(FloatOperand<T> x, FloatOperand<T> z, Y* y, int64_t n, Loops<2> loops,
+  NONET_DEVICE void operator()(FloatOperand<T> x, FloatOperand<T> z, Y* y, int64_t n, const Loops<2>& loops,
                                bool packed) const {
     packed = packed && x.template aligned<pack>() && z.template aligned<pack>() && is_aligned<pack>(y);
     for_packs<pack>(n, packed, [&](int64_t i, auto count) {
@@ -116,7 +116,7 @@ struct PartialMap {
   static constexpr int pack = 4;
 
   NONET_DEVICE void operator()(const float* dy, FloatOperand<float> x, FloatOperand<float> z, float* d, int64_t n,
-                               Loops<2> loops, bool packed) const {
+                               const Loops<2>& loops, bool packed) const {
     packed = packed && x.aligned<pack>() && z.aligned<pack>() && is_aligned<pack>(dy) && is_aligned<pack>(d);
     for_packs<pack>(n, packed, [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
@@ -208,7 +208,8 @@ void visit_partial(Partial partial, const Body& body) {
 // Nobody's network spends time in integer arithmetic: one kernel per dtype, which looks at the op.
 template <class T, class Y>
 struct IntegerMap {
-  NONET_DEVICE void operator()(Operand<T, T> x, Operand<T, T> z, Y* y, int64_t n, Loops<2> loops, Binary op) const {
+  NONET_DEVICE void operator()(Operand<T, T> x, Operand<T, T> z, Y* y, int64_t n, const Loops<2>& loops,
+                               Binary op) const {
     for_grid(n, [&](int64_t i) {
       const Offsets<2> from(loops, i);
       const T a = x.template read<1>(from.at[0])[0];
@@ -266,7 +267,7 @@ void partial(Stream stream, Partial partial, const float* dy, DeviceOperand x, D
 template <class T>
 struct Where {
   NONET_DEVICE void operator()(Operand<uint8_t, uint8_t> c, Operand<T, T> x, Operand<T, T> z, T* y, int64_t n,
-                               Loops<3> loops) const {
+                               const Loops<3>& loops) const {
     for_grid(n, [&](int64_t i) {
       const Offsets<3> from(loops, i);
       y[i] = c.template read<1>(from.at[0])[0] != 0 ? x.template read<1>(from.at[1])[0]

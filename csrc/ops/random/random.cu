@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "cuda/elements.cuh"
 #include "cuda/philox.cuh"
 #include "cuda/table.cuh"
 #include "ops/random/random.h"
@@ -8,14 +9,28 @@ namespace nonet::NONET_CUDA_NS {
 
 namespace {
 
+// Elements 4 group … 4 group + 3, as far as they are below n.
+NONET_DEVICE void store_group(float* out, int64_t group, int64_t n, const Pack<float, 4>& values) {
+  out += 4 * group;
+  n -= 4 * group;
+  if (n >= 4 && is_aligned<4>(out)) return store_pack(out, values);
+  NONET_UNROLL
+  for (int k = 0; k < 4; ++k) {
+    if (k < n) out[k] = values[k];
+  }
+}
+
 struct Uniform {
   NONET_DEVICE void operator()(PhiloxKey key, float* out, int64_t n, float low, float high, float most) const {
     for_grid((n + 3) / 4, [&](int64_t group) {
       const RandomWords words = random_words(key, group);
-      for (int k = 0; k < 4 && 4 * group + k < n; ++k) {
+      Pack<float, 4> y;
+      NONET_UNROLL
+      for (int k = 0; k < 4; ++k) {
         const float x = random_unit(words.w[k]) * (high - low) + low;
-        out[4 * group + k] = x < most ? x : most;
+        y[k] = x < most ? x : most;
       }
+      store_group(out, group, n, y);
     });
   }
 };
@@ -43,13 +58,12 @@ struct Normal {
   NONET_DEVICE void operator()(PhiloxKey key, float* out, int64_t n, float mean, float std) const {
     for_grid((n + 3) / 4, [&](int64_t group) {
       const RandomWords words = random_words(key, group);
-      float z[4];
+      Pack<float, 4> z;
       box_muller(words.w[0], words.w[1], z[0], z[1]);
       box_muller(words.w[2], words.w[3], z[2], z[3]);
       NONET_UNROLL
-      for (int k = 0; k < 4; ++k) {
-        if (4 * group + k < n) out[4 * group + k] = fmaf(z[k], std, mean);
-      }
+      for (int k = 0; k < 4; ++k) z[k] = fmaf(z[k], std, mean);
+      store_group(out, group, n, z);
     });
   }
 };
