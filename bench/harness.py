@@ -199,7 +199,7 @@ def compare(
     effort: Effort = FULL,
     guard: Guard | None = None,
 ) -> dict[str, Timing]:
-    """Times the contestants in alternating blocks; a block is timed until it is undisturbed, `effort.patience` times at most."""
+    """Times the contestants in alternating blocks, each until it is undisturbed, `effort.patience` times at most."""
     sides = _contestants(contestants)
     guard = guard or Guard()
     repetitions = {side.name: _repetitions(side, effort.block_seconds) for side in sides}
