@@ -325,21 +325,51 @@ int64_t packed_bytes(const Gemm& g) {
   return wants_panels(g) ? divide_up(g.n, panel_columns) * g.k * panel_columns * (int64_t)sizeof(float) : 0;
 }
 
-// Rows [row, row + height) of op(A) as a tile [k][height].
+// Rows [row, row + rows) of op(A) as tiles [k][height], each at the place of its first row.
 template <class A>
-void pack_tile(const Gemm& g, const A* a, int64_t row, int64_t height, float* to) {
-  const int64_t along = g.transpose_a ? g.lda : 1;
-  const int64_t down = g.transpose_a ? 1 : g.lda;
-  a += row * down;
-  for (int64_t k = 0; k < g.k; ++k, a += along) {
-    for (int64_t r = 0; r < height; ++r) *to++ = value_at(a, sizeof(A) == sizeof(bfloat16), r * down);
+void pack_rows(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
+  for_tiles(rows, tile_rows, [&](int64_t row, int64_t height) {
+    float* tile = to + row * k;
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t r = 0; r < height; ++r) *tile++ = value_at(a, sizeof(A) == sizeof(bfloat16), (row + r) * lda + i);
+    }
+  });
+}
+
+// The same from A^T: every line of it is read once, for all tiles together.
+template <class A>
+void pack_columns(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
+  constexpr int64_t most_tiles = 64;
+  int64_t first[most_tiles + 1];
+  for (int64_t done = 0; done < rows;) {
+    int64_t tiles = 0;
+    const int64_t part = minimum(rows - done, most_tiles * tile_rows);
+    for_tiles(part, tile_rows, [&](int64_t row, int64_t) { first[tiles++] = done + row; });
+    first[tiles] = done + part;
+    for (int64_t i = 0; i < k; ++i) {
+      const A* line = a + i * lda;
+      for (int64_t t = 0; t < tiles; ++t) {
+        const int64_t height = first[t + 1] - first[t];
+        float* tile = to + first[t] * k + i * height;
+        if (sizeof(A) == sizeof(float) && height == tile_rows) {
+          __builtin_memcpy(tile, line + first[t], tile_rows * sizeof(float));
+        } else {
+          for (int64_t r = 0; r < height; ++r) tile[r] = value_at(line, sizeof(A) == sizeof(bfloat16), first[t] + r);
+        }
+      }
+    }
+    done += part;
   }
 }
 
 template <class A>
 void pack_a_block(const Gemm& g, const Plan& p, const A* a, int64_t row, float* packed) {
-  for_tiles(minimum(p.row_block, g.m - row), tile_rows,
-            [&](int64_t r, int64_t height) { pack_tile(g, a, row + r, height, packed + (row + r) * g.k); });
+  const int64_t rows = minimum(p.row_block, g.m - row);
+  if (g.transpose_a) {
+    pack_columns(a + row, g.lda, g.k, rows, packed + row * g.k);
+  } else {
+    pack_rows(a + row * g.lda, g.lda, g.k, rows, packed + row * g.k);
+  }
 }
 
 template <class B>

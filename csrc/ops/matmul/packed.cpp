@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 
 namespace nonet {
 
@@ -36,13 +37,32 @@ int64_t default_budget() {
 }
 
 struct Cache {
+  using Place = std::list<Copy>::iterator;
+
   std::mutex mutex;
-  std::list<Copy> copies;  // the most recently used first
+  std::list<Copy> copies;                                 // the most recently used first
+  std::unordered_multimap<const void*, Place> by_memory;  // by Copy::b
   int64_t bytes = 0;
   int64_t budget = default_budget();
 
-  std::list<Copy>::iterator drop(std::list<Copy>::iterator copy) {
+  Place find(const Gemm& g, const MatmulKernels& kernels, const std::shared_ptr<Storage>& source) {
+    for (auto [at, end] = by_memory.equal_range(g.b); at != end; ++at) {
+      if (at->second->is_for(g, kernels) && at->second->source.lock() == source) return at->second;
+    }
+    return copies.end();
+  }
+  void add(Copy copy) {
+    bytes += copy.packed.bytes();
+    copies.push_front(std::move(copy));
+    by_memory.emplace(copies.front().b, copies.begin());
+  }
+  Place drop(Place copy) {
     bytes -= copy->packed.bytes();
+    for (auto [at, end] = by_memory.equal_range(copy->b); at != end; ++at) {
+      if (at->second != copy) continue;
+      by_memory.erase(at);
+      break;
+    }
     return copies.erase(copy);
   }
   void drop_dead() {
@@ -70,15 +90,13 @@ Array packed_weight(const Gemm& g, const MatmulKernels& kernels, const Array& we
   // Read first: a write during packing leaves a copy that is stale from the start.
   const uint64_t version = storage.version();
   Array packed;
-  for (auto copy = c.copies.begin(); copy != c.copies.end(); ++copy) {
-    if (!copy->is_for(g, kernels) || copy->source.lock() != weight.storage()) continue;
+  if (const auto copy = c.find(g, kernels, weight.storage()); copy != c.copies.end()) {
     if (copy->version == version) {
       c.copies.splice(c.copies.begin(), c.copies, copy);
       return copy->packed;
     }
     if (copy->packed.storage().use_count() == 1) packed = copy->packed;  // no call under way reads it
     c.drop(copy);
-    break;
   }
   if (!packed.defined()) {
     c.drop_dead();
@@ -86,9 +104,8 @@ Array packed_weight(const Gemm& g, const MatmulKernels& kernels, const Array& we
   }
   c.make_room(bytes);
   kernels.pack_b(g, packed.data<uint8_t>());
-  c.copies.push_front(
+  c.add(
       {weight.storage(), g.b, g.n, g.k, g.ldb, g.transpose_b, &kernels, g.precision, g.b_is_bfloat16, version, packed});
-  c.bytes += bytes;
   return packed;
 }
 
@@ -116,6 +133,7 @@ int64_t packed_weight_budget() {
 void drop_packed_weights() {
   Cache& c = cache();
   const std::lock_guard lock(c.mutex);
+  c.by_memory.clear();
   c.copies.clear();
   c.bytes = 0;
 }
