@@ -74,9 +74,9 @@ struct Chunk {
 // Cuts the sum into chunks whose part of a panel stays in L1.
 template <class Body>
 void for_chunks(int64_t taps, int64_t depth, const Body& body) {
-  const int64_t parts = maximum(1, divide_up(depth, k_block));
+  const int64_t parts = maximum(1, divide_up(depth, k_chain));
   const int64_t kb = divide_up(depth, parts);
-  const int64_t together = parts > 1 ? 1 : minimum(most_terms, maximum(1, k_block / maximum(kb, 1)));
+  const int64_t together = parts > 1 ? 1 : minimum(most_terms, maximum(1, k_chain / maximum(kb, 1)));
   for (int64_t from = 0; from < taps; from += together) {
     const int64_t to = minimum(from + together, taps);
     int64_t k = 0;
@@ -189,7 +189,7 @@ void gradient_panel(const WeightGradient& g, const Slice& s, int64_t group, int6
   const int64_t channels = minimum(panel_columns, grid.out - panel * panel_columns);
   const float* in = g.in.data + group * grid.in;
   const float* out = g.out.data + group * grid.out + panel * panel_columns;
-  const int64_t together = minimum(most_terms, maximum(1, k_block / maximum(grid.cols, 1)));
+  const int64_t together = minimum(most_terms, maximum(1, k_chain / maximum(grid.cols, 1)));
   // A few rows at a time, all taps of them: they stay in cache.
   int64_t from = s.begin;
   do {  // once even for no rows: the sum is then 0

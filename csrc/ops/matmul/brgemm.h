@@ -5,8 +5,9 @@
 // over a list of pointer pairs, so that a convolution passes its kernel positions and nobody copies patches. B lies in
 // panels of 32 columns, [kb][32], zero-padded where the matrix has fewer, or in any rows ldb apart that may be read up
 // to the next multiple of tile_columns. Every element of C is one chain of fused multiply-adds in the order of the
-// terms and of k, started at 0 and then added to C, whatever the tile it falls into: results do not depend on how rows
-// are split. Columns beyond `cols` are computed and dropped, so a padding 0 times infinity never shows.
+// terms and of k, or, where a single term is longer than k_chain, several, each started at 0 and then added to C,
+// whatever the tile it falls into: results do not depend on how rows are split. Columns beyond `cols` are computed and
+// dropped, so a padding 0 times infinity never shows.
 //
 // Included by *.simd.cpp only.
 #pragma once
@@ -23,8 +24,10 @@ inline constexpr int tile_rows = 14;
 inline constexpr int tile_rows = 6;
 #endif
 inline constexpr int64_t tile_columns = 2 * width;
-// A good kb for long sums: C is read and written seldom, and that much of a panel streams from L2 without a wait.
-inline constexpr int64_t k_block = width == 16 ? 256 : 512;
+// A good kb for long sums: that much of a panel streams from L2 without a wait, and C leaves L1 seldom.
+inline constexpr int64_t k_block = width == 16 ? 256 : 576;
+// The longest chain of multiply-adds: longer ones would be less accurate than other libraries' sums.
+inline constexpr int64_t k_chain = width == 16 ? 256 : 192;
 
 NONET_INLINE int64_t minimum(int64_t a, int64_t b) {
   return a < b ? a : b;
@@ -76,12 +79,29 @@ NONET_INLINE void for_tiles(int64_t rows, int64_t most, const Body& body) {
   }
 }
 
+// One tile, in chains of even length.
+template <Order order>
+NONET_INLINE void run_tile(Tile tile, const Product& product, int64_t row, int64_t column, int64_t cols) {
+  if (product.kb <= k_chain || product.count != 1) return tile(product, row, column, cols);
+  Product part = product;
+  Term term = *product.terms;
+  part.terms = &term;
+  part.kb = divide_up(product.kb, divide_up(product.kb, k_chain));
+  for (int64_t left = product.kb; left > 0; left -= part.kb) {
+    part.kb = minimum(part.kb, left);
+    tile(part, row, column, cols);
+    part.accumulate = true;
+    term.a += order == Order::rows ? part.kb : part.kb * part.lda;
+    term.b += part.kb * part.ldb;
+  }
+}
+
 // epilogue(begin, end): rows [begin, end) of C are complete and still in L1.
 template <Order order = Order::rows, class Epilogue>
 NONET_INLINE void brgemm(int64_t rows, int64_t cols, const Product& product, const Epilogue& epilogue) {
   if (cols <= width) {
     for_tiles(rows, 2 * tile_rows, [&](int64_t row, int64_t height) {
-      narrow_tiles[(int)order][height - 1](product, row, 0, cols);
+      run_tile<order>(narrow_tiles[(int)order][height - 1], product, row, 0, cols);
       epilogue(row, row + height);
     });
     return;
@@ -90,11 +110,13 @@ NONET_INLINE void brgemm(int64_t rows, int64_t cols, const Product& product, con
     int64_t column = 0;
     if (height <= 2) {
       const int64_t step = long_columns[height - 1];
-      for (; column + step <= cols; column += step) long_tiles[(int)order][height - 1](product, row, column, step);
+      for (; column + step <= cols; column += step)
+        run_tile<order>(long_tiles[(int)order][height - 1], product, row, column, step);
     }
     for (; column < cols; column += tile_columns) {
       const int64_t part = minimum(tile_columns, cols - column);
-      (part > width ? wide_tiles[(int)order] : narrow_tiles[(int)order])[height - 1](product, row, column, part);
+      run_tile<order>((part > width ? wide_tiles[(int)order] : narrow_tiles[(int)order])[height - 1], product, row,
+                      column, part);
     }
     epilogue(row, row + height);
   });
