@@ -36,7 +36,6 @@ def use_threads(count: int) -> Iterator[None]:
 ROOT = Path(__file__).parent.parent
 # Test modules of families that have no kernels for GPUs yet, and are not run on the emulator of one.
 NOT_EMULATED = {
-    "test_activation",
     "test_adaptive",
     "test_conv",
     "test_distance",

@@ -75,6 +75,14 @@ NONET_INLINE F softplus(F x) {  // log(1 + e^x)
   return x != x ? x : fmaxf(x, 0.f) + log1pf(expf(-fabsf(x)));
 }
 
+struct Normal {
+  F below;
+  F density;
+};
+NONET_INLINE Normal normal(F x) {  // the share of the standard normal distribution below x, and its density
+  return {0.5f * erfcf(x * -0.707106781f), expf(-0.5f * x * x) * 0.398942280f};
+}
+
 NONET_INLINE float pow_number(float x, float z) {
   return powf(x, z);
 }

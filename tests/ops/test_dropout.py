@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import available_isas, each_isa, use_isa, use_threads
+from helpers import available_isas, each_isa, use_isa, use_threads, why_no_emulator
 from nonet.nn import functional as F
 
 LAYERS = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
@@ -70,6 +70,27 @@ def test_channels(isa, op, shape, lead):
     scale = np.float32(1 / 0.6)
     np.testing.assert_array_equal(y.detach().numpy(), np.where(mask, x.detach().numpy() * scale, 0))
     np.testing.assert_array_equal(x.grad.numpy(), np.where(mask, scale, 0) * np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (3, 5, 4, 8), (2, 3, 3, 1), (3, 5, 1, 7)])
+def test_the_same_bits_on_a_device(shape, dtype):
+    if reason := why_no_emulator():
+        pytest.skip(reason)
+    data = nonet.randn(shape, dtype=dtype)
+    ops = [F.dropout, lambda x, p: F.alpha_dropout(x, p, training=True)]
+    if len(shape) > 1:
+        ops.append(lambda x, p: F.feature_alpha_dropout(x, p, training=True))
+    for op in ops:
+        results = []
+        for device in ("cpu", "emulator"):
+            nonet.manual_seed(7)
+            x = nonet.Tensor(data.array.to_device(device), True)
+            y = op(x, 0.3)
+            y.backward(nonet.ones_like(y))
+            assert x.grad is not None and y.device == x.grad.device == device
+            results.append([v.detach().cpu().numpy().tobytes() for v in (y, x.grad)])
+        assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "array/axis.h"
+#include "array/launch.h"
 
 namespace nonet {
 
@@ -56,10 +57,22 @@ const char* name(Activation op) {
 
 Array activation(Activation op, const Array& x, MapNumbers numbers) {
   check_floating(x, name(op), "input");
+  if (x.device() != Device::cpu) {
+    const Array y = empty_like(x);
+    on_device(&ActivationDevice::map, name(op), y, op, x.dtype(), x, y, x.numel(), numbers);
+    return y;
+  }
   return map_array(activation_kernels().op[static_cast<int>(op)], x, numbers, name(op));
 }
 
 Array activation_gradient(Activation op, const Array& dy, const Array& saved, MapNumbers numbers) {
+  if (saved.device() != Device::cpu) {
+    check_shape(dy, saved.shape(), name(op), "gradient", "[like the output]");
+    const Array g = dy.to(saved.dtype()).to_format(saved.format());
+    const Array dx = empty_like(saved);
+    on_device(&ActivationDevice::gradient, name(op), dx, op, saved.dtype(), g, saved, dx, dx.numel(), numbers);
+    return dx;
+  }
   return map_gradient(activation_kernels().op[static_cast<int>(op)], dy, saved, numbers, name(op));
 }
 
@@ -83,7 +96,7 @@ namespace {
 
 // [outer, 2n, inner] as rows of two halves of `half` elements each.
 struct Halves {
-  Array x;
+  Array x;  // plain
   int64_t outer;
   int64_t half;
   Shape shape;  // of the output
@@ -95,7 +108,7 @@ Halves halves(const Array& x, int64_t axis) {
   const int a = normal_axis(axis, x.rank(), "glu");
   check(x.dim(a) % 2 == 0, "glu: the size of axis ", a, " must be even, got input of shape ", x.shape());
   const auto [outer, n, inner] = around(x.shape(), a);
-  return {x.to(DType::float32).plain(), outer, n / 2 * inner, x.shape().with(a, n / 2)};
+  return {x.plain(), outer, n / 2 * inner, x.shape().with(a, n / 2)};
 }
 
 // body(row, begin, end) over pieces of the rows.
@@ -115,10 +128,16 @@ void over_halves(const Halves& h, const Body& body) {
 
 Array glu(const Array& x, int64_t axis) {
   const Halves h = halves(x, axis);
+  if (x.device() != Device::cpu) {
+    const Array y(h.shape, x.dtype(), Format::plain, x.device());
+    on_device(&ActivationDevice::glu, "glu", y, x.dtype(), h.x, y, h.outer, h.half);
+    return y;
+  }
+  const Array from = h.x.to(DType::float32);
   Array y(h.shape);
   const BinaryMap gate = binary_kernels().op[static_cast<int>(Binary::gate)].float32;
   over_halves(h, [&](int64_t row, int64_t begin, int64_t end) {
-    const float* a = h.x.data<float>() + row * 2 * h.half;
+    const float* a = from.data<float>() + row * 2 * h.half;
     gate(a + begin, 1, a + h.half + begin, 1, y.data<float>() + row * h.half + begin, end - begin);
   });
   return y.to(x.dtype());
@@ -127,13 +146,20 @@ Array glu(const Array& x, int64_t axis) {
 Array glu_gradient(const Array& dy, const Array& x, int64_t axis) {
   const Halves h = halves(x, axis);
   check_shape(dy, h.shape, "glu", "gradient", "[like the output]");
+  if (x.device() != Device::cpu) {
+    const Array dx(x.shape(), x.dtype(), Format::plain, x.device());
+    on_device(&ActivationDevice::glu_gradient, "glu", dx, x.dtype(), dy.to(x.dtype()).plain(), h.x, dx, h.outer,
+              h.half);
+    return dx;
+  }
+  const Array x32 = h.x.to(DType::float32);
   const Array g = dy.to(DType::float32).plain();
   Array dx(x.shape());
   const BinaryMap gate = binary_kernels().op[static_cast<int>(Binary::gate)].float32;
   const PartialMap gate_gradient = binary_kernels().partial[static_cast<int>(Partial::gate)];
   over_halves(h, [&](int64_t row, int64_t begin, int64_t end) {
     const float* from = g.data<float>() + row * h.half + begin;
-    const float* a = h.x.data<float>() + row * 2 * h.half + begin;
+    const float* a = x32.data<float>() + row * 2 * h.half + begin;
     float* da = dx.data<float>() + row * 2 * h.half + begin;
     gate(from, 1, a + h.half, 1, da, end - begin);
     gate_gradient(from, a, 1, a + h.half, 1, da + h.half, end - begin);

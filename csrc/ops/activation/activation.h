@@ -58,6 +58,18 @@ struct ActivationKernels {
 };
 NONET_KERNELS(ActivationKernels, activation_kernels);
 
+// float32 and bfloat16; n elements each, outputs may be inputs.
+struct ActivationDevice {
+  static constexpr const char* name = "activation";
+
+  void (*map)(Stream, Activation op, DType dtype, const void* x, void* y, int64_t n, MapNumbers numbers);
+  void (*gradient)(Stream, Activation op, DType dtype, const void* dy, const void* s, void* dx, int64_t n,
+                   MapNumbers numbers);
+  // x, dx: rows of two halves of `half` elements each; y, dy: [outer, half].
+  void (*glu)(Stream, DType dtype, const void* x, void* y, int64_t outer, int64_t half);
+  void (*glu_gradient)(Stream, DType dtype, const void* dy, const void* x, void* dx, int64_t outer, int64_t half);
+};
+
 const char* name(Activation op);
 
 // Errors: TypeError unless x is floating.

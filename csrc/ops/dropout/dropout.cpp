@@ -1,6 +1,6 @@
 #include "ops/dropout/dropout.h"
 
-#include "array/array.h"
+#include "array/launch.h"
 
 namespace nonet {
 
@@ -10,7 +10,9 @@ Array dropout(const Array& x, PhiloxKey key, float p, Affine affine, int64_t uni
   const Array from = units == x.numel() ? x : x.plain();
   const Array y = empty_like(from);
   const int64_t inner = x.numel() / units;
-  if (x.dtype() == DType::bfloat16) {
+  if (x.device() != Device::cpu) {
+    on_device(&DropoutDevice::apply, "dropout", y, key, p, affine, x.dtype(), from, y, units, inner);
+  } else if (x.dtype() == DType::bfloat16) {
     dropout_kernels().apply_bfloat16(key, p, affine, from.raw<bfloat16>(), y.raw<bfloat16>(), units, inner);
   } else {
     dropout_kernels().apply(key, p, affine, from.raw<float>(), y.raw<float>(), units, inner);

@@ -29,6 +29,14 @@ struct DropoutKernels {
 };
 NONET_KERNELS(DropoutKernels, dropout_kernels);
 
+struct DropoutDevice {
+  static constexpr const char* name = "dropout";
+
+  // x, y: [units, inner], float32 or bfloat16; y may be x.
+  void (*apply)(Stream, PhiloxKey key, float p, Affine affine, DType dtype, const void* x, void* y, int64_t units,
+                int64_t inner);
+};
+
 // units: x.numel(), or a divisor of it: so many groups of neighbours (then an nhwc array is converted).
 // Errors: TypeError unless x is floating.
 Array dropout(const Array& x, PhiloxKey key, float p, Affine affine, int64_t units);
