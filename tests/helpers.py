@@ -254,3 +254,16 @@ def _values(t: Any) -> np.ndarray:
 
 
 each_isa = pytest.mark.parametrize("isa", available_isas())
+each_place = pytest.mark.parametrize("place", [*available_isas(), "emulator"])
+
+
+@contextmanager
+def use_place(place: str) -> Iterator[str]:
+    """The device of a place, which is an instruction set of the CPU, in use inside, or the emulator of a GPU."""
+    if place != "emulator":
+        with use_isa(place):
+            yield "cpu"
+        return
+    if reason := why_no_emulator():
+        pytest.skip(reason)
+    yield place

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "array/launch.h"
+
 namespace nonet {
 
 namespace {
@@ -17,6 +19,25 @@ int64_t padded_size(const Array& x) {
 
 char* bytes_of(const Array& x) {
   return static_cast<char*>(x.address());
+}
+
+// Runs or pieces in the memory of a device.
+struct Table {
+  Array items;
+  int64_t count, blocks;
+};
+template <class Item>
+Table table_of(std::vector<Item>& items, Device device) {
+  Table out{};
+  for (Item& item : items) {
+    item.first = out.blocks;
+    out.blocks += (item.n + OptimDevice::block - 1) / OptimDevice::block;
+  }
+  out.count = static_cast<int64_t>(items.size());
+  const int64_t bytes = out.count * static_cast<int64_t>(sizeof(Item));
+  out.items = Array({bytes}, DType::uint8, Format::plain, device);
+  copy_bytes(out.items.address(), device, items.data(), Device::cpu, bytes);
+  return out;
 }
 
 }  // namespace
@@ -105,7 +126,7 @@ void OptimGroup::plan() {
     if (last != nullptr && adjacent(*last, e)) {
       runs_.back().n = e.offset - entries_[first_of_.back()].offset + e.param.numel();
     } else {
-      OptimRun run{bytes_of(e.param), bytes_of(e.grad), {}, e.param.numel(), e.param.dtype() == DType::bfloat16, {}};
+      OptimRun run{bytes_of(e.param), bytes_of(e.grad), {}, e.param.numel(), e.param.dtype() == DType::bfloat16, {}, 0};
       for (int k = 0; k < max_states; ++k) {
         if (states_[k].defined()) run.state[k] = static_cast<float*>(states_[k].address()) + e.offset;
       }
@@ -132,7 +153,6 @@ void OptimGroup::cut() {
 }
 
 void OptimGroup::step(OptimRule rule, bool counts, const std::function<OptimFactors(int64_t, double&)>& factors_of) {
-  check<RuntimeError>(device_ == Device::cpu, "step: there is no kernel for ", device_, "; use .cpu()");
   if (stale_) plan();
   for (const Array& array : written_) array.begin_write("step");
   for (size_t r = 0; r < runs_.size(); ++r) {
@@ -143,6 +163,10 @@ void OptimGroup::step(OptimRule rule, bool counts, const std::function<OptimFact
     if (run_of_[i] < 0) continue;
     if (counts) ++entries_[i].steps;
     entries_[i].product = entries_[first_of_[run_of_[i]]].product;
+  }
+  if (device_ != Device::cpu) {
+    const Table table = table_of(runs_, device_);
+    return on_device(&OptimDevice::step, "step", table.items, rule, table.items, table.count, table.blocks);
   }
   optim_kernels().step(rule, blocks_.data(), static_cast<int64_t>(blocks_.size()));
 }
@@ -155,12 +179,25 @@ struct Piece {
   int64_t n;
 };
 
-// All arrays in fixed blocks.
-std::vector<Piece> pieces_of(const std::vector<Array>& arrays, const char* op) {
-  std::vector<Piece> out;
+// Errors: TypeError for integers, RuntimeError unless all are on one device, which is returned.
+Device check_gradients(const std::vector<Array>& arrays, const char* op) {
   for (const Array& array : arrays) {
     check_floating(array, op, "gradient");
-    check_on_cpu(array, op);
+    check_same_device(arrays[0], array, op);
+  }
+  return arrays.empty() ? Device::cpu : arrays[0].device();
+}
+
+Table table_of(const std::vector<Array>& arrays) {
+  std::vector<OptimPiece> out;
+  for (const Array& x : arrays) out.push_back({bytes_of(x), x.numel(), x.dtype() == DType::bfloat16, 0});
+  return table_of(out, arrays[0].device());
+}
+
+// All arrays in fixed blocks.
+std::vector<Piece> pieces_of(const std::vector<Array>& arrays) {
+  std::vector<Piece> out;
+  for (const Array& array : arrays) {
     const bool bf16 = array.dtype() == DType::bfloat16;
     for (int64_t begin = 0; begin < array.numel(); begin += block_elements) {
       out.push_back(
@@ -181,8 +218,17 @@ void for_pieces(const std::vector<Piece>& pieces, const Body& body) {
 }  // namespace
 
 Array total_norm(const std::vector<Array>& arrays, double p) {
-  check(p > 0, "get_total_norm: norm_type must be positive, got ", p);
-  const std::vector<Piece> pieces = pieces_of(arrays, "get_total_norm");
+  constexpr const char* op = "get_total_norm";
+  check(p > 0, op, ": norm_type must be positive, got ", p);
+  const Device device = check_gradients(arrays, op);
+  const Array out(Shape{}, DType::float32, Format::plain, device);
+  if (device != Device::cpu) {
+    const Table table = table_of(arrays);
+    const Array parts({table.blocks}, DType::int64, Format::plain, device);  // as many doubles
+    on_device(&OptimDevice::norm, op, out, table.items, table.count, table.blocks, p, parts, out);
+    return out;
+  }
+  const std::vector<Piece> pieces = pieces_of(arrays);
   std::vector<double> parts(pieces.size());
   for_pieces(pieces, [&](int64_t i) {
     const Piece& piece = pieces[i];
@@ -196,22 +242,35 @@ Array total_norm(const std::vector<Array>& arrays, double p) {
       total += part;
     }
   }
-  Array out(Shape{});
   *out.data<float>() = static_cast<float>(std::isinf(p) ? total : std::pow(total, 1 / p));
   return out;
 }
 
 void scale_to_norm(const std::vector<Array>& arrays, const Array& norm, double max_norm) {
+  constexpr const char* op = "clip_grad_norm_";
+  const Device device = check_gradients(arrays, op);
+  if (device != Device::cpu) {
+    for (const Array& array : arrays) array.begin_write(op);
+    const Table table = table_of(arrays);
+    return on_device(&OptimDevice::scale, op, table.items, table.items, table.count, table.blocks, norm, max_norm);
+  }
   const float factor = static_cast<float>(max_norm / (double{*norm.data<float>()} + 1e-6));
   if (factor >= 1.f) return;  // not so for NaN, which spreads to every gradient
-  for (const Array& array : arrays) array.begin_write("clip_grad_norm_");
-  const std::vector<Piece> pieces = pieces_of(arrays, "clip_grad_norm_");
+  for (const Array& array : arrays) array.begin_write(op);
+  const std::vector<Piece> pieces = pieces_of(arrays);
   for_pieces(pieces, [&](int64_t i) { optim_kernels().scale(pieces[i].data, pieces[i].bf16, pieces[i].n, factor); });
 }
 
 void clamp_values(const std::vector<Array>& arrays, double bound) {
-  for (const Array& array : arrays) array.begin_write("clip_grad_value_");
-  const std::vector<Piece> pieces = pieces_of(arrays, "clip_grad_value_");
+  constexpr const char* op = "clip_grad_value_";
+  const Device device = check_gradients(arrays, op);
+  for (const Array& array : arrays) array.begin_write(op);
+  if (device != Device::cpu) {
+    const Table table = table_of(arrays);
+    return on_device(&OptimDevice::clamp, op, table.items, table.items, table.count, table.blocks,
+                     static_cast<float>(bound));
+  }
+  const std::vector<Piece> pieces = pieces_of(arrays);
   for_pieces(pieces, [&](int64_t i) {
     optim_kernels().clamp(pieces[i].data, pieces[i].bf16, pieces[i].n, static_cast<float>(bound));
   });

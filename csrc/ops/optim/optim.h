@@ -52,6 +52,7 @@ struct OptimRun {
   int64_t n;
   bool bf16;
   OptimFactors factors;
+  int64_t first;  // OptimDevice: of all blocks, where the run's begin
 };
 
 // Elements [begin, end) of a run.
@@ -69,5 +70,29 @@ struct OptimKernels {
   void (*clamp)(void* x, bool bf16, int64_t n, float bound);  // to [-bound, bound]
 };
 NONET_KERNELS(OptimKernels, optim_kernels);
+
+// An array of gradients among others.
+struct OptimPiece {
+  void* data;
+  int64_t n;
+  bool bf16;
+  int64_t first;  // of all blocks, where the piece's begin
+};
+
+// Tables of runs and pieces lie in the device's memory, with their pointers and factors. They are cut into blocks of
+// `block` elements, the last of each may be shorter; `blocks` of all of them together.
+struct OptimDevice {
+  static constexpr const char* name = "optim";
+  static constexpr int64_t block = 4096;
+
+  // One launch for all runs.
+  void (*step)(Stream, OptimRule rule, const OptimRun* runs, int64_t count, int64_t blocks);
+  // norm [1] = (sum |x|^p)^(1/p), or the largest |x| if p is infinite; NaN if there is one. parts [blocks]: scratch.
+  // The blocks are summed by a fixed tree.
+  void (*norm)(Stream, const OptimPiece* pieces, int64_t count, int64_t blocks, double p, double* parts, float* norm);
+  // x *= min(1, max_norm / (norm [1] + 1e-6)), where NaN is less than 1.
+  void (*scale)(Stream, const OptimPiece* pieces, int64_t count, int64_t blocks, const float* norm, double max_norm);
+  void (*clamp)(Stream, const OptimPiece* pieces, int64_t count, int64_t blocks, float bound);
+};
 
 }  // namespace nonet
