@@ -126,3 +126,42 @@ def test_fork():
         run = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert softmax_bytes() == want
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_threads_on_one_processor_part():
+    """A worker found on the caller's processor is sent to another, and is free again when it has slept."""
+    code = (
+        "import os, time\n"
+        "import numpy as np, nonet\n"
+        "allowed = os.sched_getaffinity(0)\n"
+        "x = np.random.default_rng(0).standard_normal((2000, 129)).astype(np.float32)\n"
+        "before = set(os.listdir('/proc/self/task'))\n"
+        "nonet.set_num_threads(2)\n"
+        "nonet.softmax(x, 1)\n"
+        "(worker,) = map(int, set(os.listdir('/proc/self/task')) - before)\n"
+        "one = {min(allowed)}\n"
+        "os.sched_setaffinity(0, one)\n"
+        "os.sched_setaffinity(worker, one)\n"
+        "nonet.softmax(x, 1)\n"  # both run there
+        "os.sched_setaffinity(worker, allowed)\n"
+        "nonet.softmax(x, 1)\n"  # the caller's processors are one: there is none to send the worker to
+        "assert os.sched_getaffinity(worker) == allowed\n"
+        "def cpu(thread):\n"
+        "    with open(f'/proc/self/task/{thread}/stat') as file:\n"
+        "        return int(file.read().rsplit(')', 1)[1].split()[36])\n"
+        "for _ in range(100):\n"
+        "    os.sched_setaffinity(0, one)\n"
+        "    os.sched_setaffinity(worker, one)\n"
+        "    nonet.softmax(x, 1)\n"
+        "    os.sched_setaffinity(worker, allowed)\n"
+        "    os.sched_setaffinity(0, allowed)\n"
+        "    nonet.softmax(x, 1)\n"
+        "    if cpu(os.getpid()) in one:\n"  # on a busy machine the caller may have been moved before its call
+        "        break\n"
+        "assert cpu(worker) not in one\n"
+        "time.sleep(0.1)\n"
+        "assert os.sched_getaffinity(worker) == allowed\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

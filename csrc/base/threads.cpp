@@ -57,7 +57,8 @@ struct Job {
 
 class Pool {
  public:
-  explicit Pool(int threads) : threads_(threads) {
+  explicit Pool(int threads) : threads_(threads), places_(threads) {
+    sched_getaffinity(0, sizeof allowed_, &allowed_);
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
 
@@ -72,6 +73,7 @@ class Pool {
 
   void run(const Job& job) {
     job_ = job;
+    spread();
     pending_.store(threads_ - 1, std::memory_order_relaxed);
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
@@ -81,6 +83,44 @@ class Pool {
   }
 
  private:
+  // Where a thread ran in the last region. One of a processor's own cache lines per thread would cost more than it
+  // saves: the values are read in every region and change rarely.
+  struct Place {
+    std::atomic<int> cpu = -1;
+    std::atomic<bool> confined = false;  // to fewer processors than the process may use
+  };
+
+  void arrive(int index) {
+    std::atomic<int>& seen = places_[index].cpu;
+    if (const int cpu = sched_getcpu(); cpu != seen.load(std::memory_order_relaxed) && cpu < CPU_SETSIZE)
+      seen.store(cpu, std::memory_order_relaxed);
+  }
+
+  // Linux may put a thread that is woken behind the one that woke it though other processors are idle, and may take
+  // milliseconds to notice; the region would last twice its time. So a worker last seen where another thread of the
+  // region is gets confined to the processors that none of them uses, until it sleeps.
+  void spread() {
+    arrive(0);
+    cpu_set_t used;
+    CPU_ZERO(&used);
+    for (int i = 0; i < threads_; ++i) {
+      const int cpu = places_[i].cpu.load(std::memory_order_relaxed);
+      if (cpu < 0) continue;
+      if (CPU_ISSET(cpu, &used)) confine(i);
+      CPU_SET(cpu, &used);
+    }
+  }
+
+  void confine(int index) {
+    cpu_set_t free;
+    if (sched_getaffinity(0, sizeof free, &free) != 0) return;
+    for (const Place& place : places_)
+      if (const int cpu = place.cpu.load(std::memory_order_relaxed); cpu >= 0) CPU_CLR(cpu, &free);
+    if (CPU_COUNT(&free) == 0) return;  // more threads than processors
+    if (pthread_setaffinity_np(workers_[index - 1].native_handle(), sizeof free, &free) == 0)
+      places_[index].confined.store(true, std::memory_order_relaxed);
+  }
+
   void wait() {
     if (spin_until([&] { return pending_.load(std::memory_order_acquire) == 0; })) return;
     for (int left = pending_.load(std::memory_order_acquire); left != 0;
@@ -104,17 +144,23 @@ class Pool {
 
   void work(int index) {
     for (uint32_t seen = 0;;) {
-      if (!spin_until([&] { return round_.load(std::memory_order_acquire) != seen; }))
+      if (!spin_until([&] { return round_.load(std::memory_order_acquire) != seen; })) {
+        if (places_[index].confined.exchange(false, std::memory_order_relaxed))
+          pthread_setaffinity_np(pthread_self(), sizeof allowed_, &allowed_);
         round_.wait(seen, std::memory_order_acquire);
+      }
       if (round_.load(std::memory_order_acquire) == seen) continue;
       ++seen;  // rounds come one at a time: the next starts only after every worker has counted down
       if (stop_) return;
+      arrive(index);
       part(index);
       if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
     }
   }
 
   const int threads_;
+  std::vector<Place> places_;
+  cpu_set_t allowed_;  // processors
   Job job_;
   std::mutex error_mutex_;
   std::exception_ptr error_;
