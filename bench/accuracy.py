@@ -129,6 +129,8 @@ def sides(against: Sequence[str]) -> Iterator[Side]:
     if "amx" in usable:
         for precision in PRECISIONS[:3]:
             yield Side(f"nonet {precision}, amx", _nonet("amx", precision))
+    elif "avx512_bf16" in usable:
+        yield Side("nonet medium, avx512_bf16", _nonet("avx512_bf16", "medium"))
     if "numpy" in against:
         yield Side("numpy float32", np.matmul)
     if "torch" in against:

@@ -83,7 +83,7 @@ def _set_openblas_threads(count: int) -> None:
 
 
 def precisions(wanted: Sequence[str] = ()) -> list[str]:
-    """The wanted ones; by default all that differ here: without AMX every precision is multiply-adds.
+    """The wanted ones; by default all that differ here: without products of bfloat16 all are multiply-adds.
 
     Errors: BenchError for one that this version of nonet does not offer.
     """
@@ -92,7 +92,7 @@ def precisions(wanted: Sequence[str] = ()) -> list[str]:
         if name not in offered:
             raise BenchError(f"--precision must be one or more of {', '.join(offered)}, got {name!r}")
     if not wanted and _core.isa() != "amx":
-        return ["highest"]
+        return ["highest", "medium"] if _core.isa() == "avx512_bf16" else ["highest"]
     return [name for name in offered if not wanted or name in wanted]
 
 

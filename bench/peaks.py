@@ -1,7 +1,7 @@
 """What the machine can do at most, measured: multiply-adds in registers, and reading and copying at each cache level.
 
-The compute peaks are those of nonet's own instruction sets, one per kind of kernel. `amx` is avx512 with matrix tiles,
-and its peak that of their dot products.
+The compute peaks are those of nonet's own instruction sets, one per kind of kernel. `avx512_bf16` and `amx` are avx512
+with products of bfloat16, and their peaks those of the products.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ __all__ = ["Peak", "Peaks", "ram_bytes", "working_sets"]
 
 # Products of bfloat16 tiles that a float32 product takes at a precision.
 PRODUCTS = {"highest": 6, "high": 3, "medium": 1, "bfloat16": 1}
+PRODUCT_ISAS = ("avx512_bf16", "amx")  # avx512 with products of bfloat16
 UNIT = 128 * 4  # bytes: the parts that peak_read and peak_copy take are multiples of it
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One roof. kind: fma, amx (GFLOP/s), read, copy (GB/s; a copied byte counts twice, as it is read and written).
+    """One roof. kind: fma, dot, amx (GFLOP/s), read, copy (GB/s; a copied byte counts twice: it is read and written).
 
     name: the instruction set, or the level L1, L2, L3, RAM. value: the best undisturbed block; median: of all.
     """
@@ -69,11 +70,14 @@ class Peaks:
 
     def compute(self, isa: str, threads: int, precision: str = "ieee") -> tuple[float, str] | None:
         """GFLOP/s that no product of this precision can exceed, and the name of that roof."""
-        vectors = "avx512" if isa == "amx" else isa
+        vectors = "avx512" if isa in PRODUCT_ISAS else isa
         fma, amx = self.value("fma", vectors, threads), self.value("amx", "amx", threads)
         products = PRODUCTS.get(precision)
         if amx is not None and products is not None and isa == "amx" and amx / products > (fma or 0):
             return amx / products, f"AMX/{products}" if products > 1 else "AMX"
+        dot = self.value("dot", "avx512_bf16", threads)
+        if dot is not None and products == 1 and isa == "avx512_bf16":
+            return dot, "bfloat16 dots"
         return None if fma is None else (fma, f"FMA {vectors}")
 
     def level(self, bytes_: float, threads: int) -> str:
@@ -122,11 +126,12 @@ def ram_bytes(caches: Mapping[str, int]) -> int:
 
 def _compute_peaks(guard: Guard, effort: Effort, threads: int) -> Iterator[Peak]:
     for isa in available_isas():
-        if isa != "amx":  # avx512 with tiles
+        if isa not in PRODUCT_ISAS:
             with use_isa(isa):
                 yield _rate("fma", isa, threads, _core.peak_fma, guard, effort)
         elif not _core.emulated():  # which would take seconds and tell nothing of the machine
-            yield _rate("amx", "amx", threads, _core.peak_amx, guard, effort)
+            kind, work = ("amx", _core.peak_amx) if isa == "amx" else ("dot", _core.peak_dot)
+            yield _rate(kind, isa, threads, work, guard, effort)
 
 
 def _rate(

@@ -228,7 +228,7 @@ def peak_table(document: Mapping[str, Any], style: Style = aligned) -> str:
         cells = [f"{threads} thread{'s' if threads > 1 else ''}"]
         for column in columns:
             peak = found.get(column)
-            unit = "GF/s" if column[0] in ("fma", "amx") else "GB/s"
+            unit = "GF/s" if column[0] in ("fma", "dot", "amx") else "GB/s"
             cells.append(f"{'' if peak.clean else '~'}{peak.value:.4g} {unit}" if peak else "")
         lines.append(cells)
     return style(lines, 1)

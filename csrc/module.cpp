@@ -47,7 +47,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("isa", [] { return name(isa()); });
   m.def("detected_isa", [] { return name(detected_isa()); });
   m.def("set_isa", &set_isa, py::arg("name"));
-  m.def("emulated", &emulated, "whether avx512 and amx are emulated");
+  m.def("emulated", &emulated, "whether avx512 and above are emulated");
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("count"), no_gil());
 

@@ -67,7 +67,7 @@ def test_forced_isa():
         [sys.executable, "-c", code], env={**os.environ, "NONET_ISA": "mmx"}, capture_output=True, text=True
     )
     assert run.returncode != 0
-    assert "NONET_ISA: expected scalar, avx2, avx512 or amx" in run.stderr
+    assert "NONET_ISA: expected scalar, avx2, avx512, avx512_bf16 or amx" in run.stderr
 
 
 def test_concurrent_python_threads_get_identical_numbers():

@@ -16,8 +16,9 @@ struct bfloat16 {
 // Order matters nowhere but in names[] of dtype.cpp.
 enum class DType : uint8_t { float32, bfloat16, int64, int32, uint8, boolean };
 
-// amx is avx512 with matrix tiles: only the matrix product has kernels of its own for it.
-enum class Isa : int { scalar, avx2, avx512, amx };
+// avx512_bf16 is avx512 with dot products of bfloat16 pairs, amx with matrix tiles too: only the matrix product has
+// kernels of its own for them.
+enum class Isa : int { scalar, avx2, avx512, avx512_bf16, amx };
 
 // The instruction set in use: the best one of this machine, or a lower one forced by NONET_ISA or set_isa().
 Isa isa();
@@ -78,6 +79,7 @@ static inline void parallel_for(int64_t n, int64_t grain, const Body& body) {
   inline const Table& name() {     \
     switch (isa()) {               \
       case Isa::amx:               \
+      case Isa::avx512_bf16:       \
       case Isa::avx512:            \
         return avx512::name;       \
       case Isa::avx2:              \

@@ -11,7 +11,6 @@
 namespace nonet::NONET_NS {
 
 inline constexpr int64_t tile_line = 64;  // bytes of a row
-inline constexpr int64_t tile_bytes = 16 * tile_line;
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__)
 
@@ -103,19 +102,5 @@ NONET_INLINE void tile_dot() {
 }
 
 #endif
-
-// Arithmetic without denormal numbers while it lives: remainders of a split would cost five times as much with them.
-class FlushDenormals {
- public:
-  __attribute__((always_inline)) FlushDenormals() : before_(__builtin_ia32_stmxcsr()) {
-    __builtin_ia32_ldmxcsr(before_ | 0x8040);  // FTZ and DAZ
-  }
-  __attribute__((always_inline)) ~FlushDenormals() { __builtin_ia32_ldmxcsr(before_); }
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-
- private:
-  unsigned before_;
-};
 
 }  // namespace nonet::NONET_NS

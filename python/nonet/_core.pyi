@@ -169,6 +169,7 @@ __all__: list[str] = [
     "pair_loss_forward",
     "peak_amx",
     "peak_copy",
+    "peak_dot",
     "peak_fma",
     "peak_read",
     "permutation_into",
@@ -656,7 +657,7 @@ def embedding_renorm(
 def empty_cache(device: str = "cpu") -> None: ...
 def emulated() -> bool:
     """
-    whether avx512 and amx are emulated
+    whether avx512 and above are emulated
     """
 
 def eq(x: Array | float | None, z: Array | float | None) -> Array: ...
@@ -1111,6 +1112,9 @@ def peak_copy(
     repeats: typing.SupportsInt | typing.SupportsIndex,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> None: ...
+def peak_dot(
+    iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
+) -> int: ...
 def peak_fma(
     iterations: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> int: ...

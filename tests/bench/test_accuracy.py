@@ -33,6 +33,8 @@ def test_the_document(saved):
     wanted = {f"nonet ieee, {isa}" for isa in available_isas()[1:3] or available_isas()} | {"numpy float32"}
     if "amx" in available_isas():
         wanted |= {f"nonet {precision}, amx" for precision in ("highest", "high", "medium")}
+    elif "avx512_bf16" in available_isas():
+        wanted.add("nonet medium, avx512_bf16")
     assert sides == wanted
     assert {(r.family, r.k) for r in results} == {(name, k) for name in accuracy.FAMILIES for k in (32, 96)}
     for result in results:

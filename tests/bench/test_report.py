@@ -26,6 +26,7 @@ def _row(library, variant, median, **changes):
 def _peaks():
     found = [
         Peak("fma", "avx512", 2, 400.0, 390.0, True),
+        Peak("dot", "avx512_bf16", 2, 800.0, 790.0, True),
         Peak("amx", "amx", 2, 6000.0, 5900.0, True),
         Peak("read", "L1", 2, 1000.0, 990.0, True),
         Peak("read", "L2", 2, 300.0, 290.0, True),
@@ -70,6 +71,8 @@ def test_compute_roofs():
     assert peaks.compute("amx", 2, "high") == (2000, "AMX/3")
     assert peaks.compute("amx", 2, "medium") == peaks.compute("amx", 2, "bfloat16") == (6000, "AMX")
     assert peaks.compute("amx", 2, "float32") == (400, "FMA avx512")  # an opponent's kernels
+    assert peaks.compute("avx512_bf16", 2, "highest") == (400, "FMA avx512")
+    assert peaks.compute("avx512_bf16", 2, "medium") == (800, "bfloat16 dots")
     assert peaks.compute("avx2", 2, "highest") is None
     assert peaks.compute("avx512", 1, "highest") is None
 

@@ -9,7 +9,7 @@ import nonet
 from helpers import available_isas, use_isa, use_threads
 from nonet import _core
 
-LANES = {"scalar": 4, "avx2": 8, "avx512": 16, "amx": 16}
+LANES = {"scalar": 4, "avx2": 8, "avx512": 16, "avx512_bf16": 16, "amx": 16}
 
 
 @pytest.mark.parametrize("isa", available_isas())
@@ -20,21 +20,30 @@ def test_fma_counts_its_operations(isa, threads):
             assert _core.peak_fma(iterations, threads) == 2 * 2 * 12 * LANES[isa] * iterations * threads
 
 
+# The function, what it needs, from which instruction set on, and the operations of an iteration.
+PRODUCTS = [
+    ("peak_amx", "AMX tiles", "amx", 2 * 5 * 2 * 16 * 16 * 32),
+    ("peak_dot", "AVX512_BF16", "avx512_bf16", 2 * 12 * 4 * 16),
+]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
-def test_amx_counts_its_operations(threads):
-    if "amx" not in available_isas():
+@pytest.mark.parametrize(("name", "needs", "isa", "flops"), PRODUCTS)
+def test_products_count_their_operations(threads, name, needs, isa, flops):
+    peak = getattr(_core, name)
+    if isa not in available_isas():
         with pytest.raises(
-            RuntimeError, match=f"peak_amx: needs AMX tiles, this machine has {available_isas()[-1]}"
+            RuntimeError, match=f"{name}: needs {needs}, this machine has {available_isas()[-1]}"
         ):
-            _core.peak_amx(1, 1)
+            peak(1, 1)
         return
     with use_threads(3):
-        for iterations in (1, 2, 11):  # the tiles are checked inside
-            assert _core.peak_amx(iterations, threads) == 2 * 5 * 2 * 16 * 16 * 32 * iterations * threads
-        with pytest.raises(ValueError, match="peak_amx: threads must be from 1 to 3, got 4"):
-            _core.peak_amx(1, 4)
-        with pytest.raises(ValueError, match="peak_amx: iterations must be at least 1, got 0"):
-            _core.peak_amx(0, 1)
+        for iterations in (1, 2, 11):  # the registers are checked inside
+            assert peak(iterations, threads) == flops * iterations * threads
+        with pytest.raises(ValueError, match=f"{name}: threads must be from 1 to 3, got 4"):
+            peak(1, 4)
+        with pytest.raises(ValueError, match=f"{name}: iterations must be at least 1, got 0"):
+            peak(0, 1)
 
 
 @pytest.mark.parametrize("isa", available_isas())

@@ -1,5 +1,5 @@
-"""Precisions of the matrix product, and the packed copies of weights. Tiles run where the processor has AMX or a build
-emulates it; elsewhere every precision is the FMA kernel, and these tests say so."""
+"""Precisions of the matrix product, and the packed copies of weights. Products of bfloat16 run where the processor has
+them or a build emulates it; elsewhere every precision is the FMA kernel, and these tests say so."""
 
 from __future__ import annotations
 
@@ -97,14 +97,35 @@ def test_highest_over_a_long_sum(tiles):
     assert error["highest"] <= error["ieee"]
 
 
+def test_medium_is_the_product_of_rounded_operands():
+    if "avx512_bf16" not in available_isas():
+        pytest.skip("this processor has no AVX512_BF16 (.ci/emulate-avx512 runs this test under emulation)")
+    a, b = (nonet.tensor(x).to("bfloat16").to("float32").numpy() for x in family("normal", 70, 45, 600))
+    with use_isa("avx512_bf16"):
+        assert normwise(product(a, b, "medium"), a, b) <= LIMITS["highest"]
+        a, b = family("normal", 70, 45, 600)
+        error = [normwise(product(a, b, p), a, b) for p in ("highest", "high", "medium")]
+        assert max(error[:2]) <= LIMITS["highest"] < error[2] / 64
+
+
 def test_precisions_differ_and_are_ordered(tiles):
     a, b = family("normal", 64, 64, 256)
     error = [normwise(product(a, b, p), a, b) for p in ("highest", "high", "medium")]
     assert error[0] < error[1] / 4 < error[2] / 64
 
 
+@pytest.fixture(params=[("amx", "highest"), ("avx512_bf16", "medium")], ids=lambda p: p[0])
+def products_of_bfloat16(request):
+    """The precision that runs on them."""
+    isa, precision = request.param
+    if isa not in available_isas():
+        pytest.skip(f"this processor has no {isa} (.ci/emulate-avx512 runs these tests under emulation)")
+    with use_isa(isa):
+        yield precision
+
+
 @pytest.mark.parametrize("transpose", FLAGS)
-def test_tiles_out_of_range_give_what_fma_gives(tiles, transpose):
+def test_tiles_out_of_range_give_what_fma_gives(products_of_bfloat16, transpose):
     """Infinities, NaN, overflow, underflow and denormals, each in one tile: that tile is bit for bit the FMA kernel's,
     and the others stay as they were."""
     m, n, k = 96, 96, 70
@@ -116,9 +137,9 @@ def test_tiles_out_of_range_give_what_fma_gives(tiles, transpose):
         if abs(value) == np.float32(1e30):
             b[5, 50] = 1e30
         with np.errstate(all="ignore"):
-            got = product(a, b, "highest", transpose)
+            got = product(a, b, products_of_bfloat16, transpose)
             fma = product(a, b, "ieee", transpose)
-        before = product(*plain, "highest", transpose)
+        before = product(*plain, products_of_bfloat16, transpose)
         np.testing.assert_array_equal(np.isnan(got), np.isnan(fma))
         inside = got[32:64] if abs(value) != np.float32(1e30) else got[32:64, 32:64]
         fma_inside = fma[32:64] if abs(value) != np.float32(1e30) else fma[32:64, 32:64]
@@ -126,7 +147,7 @@ def test_tiles_out_of_range_give_what_fma_gives(tiles, transpose):
         np.testing.assert_array_equal(got[:32, :32].view(np.int32), before[:32, :32].view(np.int32))
     b[:] = np.inf  # against a zero row
     with np.errstate(all="ignore"):
-        assert np.isnan(product(np.zeros_like(a), b, "highest", transpose)).all()
+        assert np.isnan(product(np.zeros_like(a), b, products_of_bfloat16, transpose)).all()
 
 
 @each_isa

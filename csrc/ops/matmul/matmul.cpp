@@ -142,13 +142,17 @@ void product(const Matrices& a, const Matrices& b, const Result& out, const Shap
 }
 
 // Tiles of 32 x 32 pay from here on; few rows read plain weights, and short sums are no work for them.
-bool suits_amx(const Gemm& g) {
+bool suits_terms(const Gemm& g) {
   return g.precision != Precision::ieee && g.m >= 16 && g.n >= 16 && g.k >= 32;
 }
 
 const MatmulKernels& kernels_for([[maybe_unused]] const Gemm& g) {
 #if defined(__x86_64__)
-  if (isa() == Isa::amx && suits_amx(g)) return avx512::amx_matmul_kernels;
+  if (isa() >= Isa::avx512_bf16 && suits_terms(g)) {
+    if (isa() == Isa::amx) return avx512::amx_matmul_kernels;
+    const bool one_product = g.precision == Precision::medium || (g.a_is_bfloat16 && g.b_is_bfloat16);
+    if (one_product) return avx512::dot_matmul_kernels;
+  }
 #endif
   return matmul_kernels();
 }

@@ -5,7 +5,7 @@
 //
 // float32 and bfloat16. Results do not depend on the number of threads. Saved: A and B. Blocking:
 // Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008, on the tiles of brgemm.h or,
-// where the processor has AMX and the precision allows, on those of terms.h.
+// where the processor multiplies bfloat16 and the precision allows, on those of terms.h.
 #pragma once
 
 #include "base/kernel.h"
@@ -19,7 +19,7 @@ enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
 
 // What happens inside a product. ieee: fused multiply-adds of float32. highest: errors no larger than those, normwise.
 // high: operands keep 16 bits or more. medium: operands are rounded to bfloat16. Sums are float32 in all of them.
-// Without AMX all four are ieee.
+// Without AMX highest and high are ieee, and so is medium without AVX512_BF16.
 enum class Precision : int { ieee, highest, high, medium };
 
 // What Python says of an op on products. mixed: operands may be of different floating dtypes, results are bfloat16.
@@ -76,7 +76,8 @@ NONET_KERNELS(MatmulKernels, matmul_kernels);
 #if defined(__x86_64__)
 namespace avx512 {
 extern const MatmulKernels amx_matmul_kernels;
-}
+extern const MatmulKernels dot_matmul_kernels;
+}  // namespace avx512
 #endif
 
 // Runs a Gemm with a workspace of its own. weight: the array behind b if it may be a parameter; its packed form is then

@@ -1,12 +1,13 @@
 // A float32 as the sum of bfloat16 terms (8 + 8 + 8 bits; Henry, Tang & Heinecke, "Leveraging the bfloat16 Artificial
-// Intelligence Datatype For Higher-Precision Computations", 2019), packed into AMX tiles. *.amx.cpp only.
+// Intelligence Datatype For Higher-Precision Computations", 2019), packed for AMX tiles and for dot products of
+// pairs. *.amx.cpp and *.avx512_bf16.cpp only.
 //
 // A strip is 32 lines (rows of A or columns of B) over all of k, cut into steps of 32: [k / 32][terms][2][16][32].
 // Tiles of A hold a line per row, [16 lines][32 k]; tiles of B a pair of k per row, [16 pairs][16 lines][2]. Both are
 // built from 32 lines and values of k at a time, zeros beyond the edges.
 #pragma once
 
-#include "simd/tile.h"
+#include "simd/flush.h"
 #include "simd/transpose.h"
 
 namespace nonet::NONET_NS {
@@ -14,6 +15,7 @@ namespace nonet::NONET_NS {
 inline constexpr int64_t strip_lines = 32;
 inline constexpr int64_t step_k = 32;
 inline constexpr int most_terms = 3;
+inline constexpr int64_t tile_bytes = 16 * 64;
 // Of a strip per step of k: two tiles per term.
 constexpr int64_t step_bytes(int terms) {
   return terms * 2 * tile_bytes;

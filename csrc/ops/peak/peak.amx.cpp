@@ -65,6 +65,6 @@ double dots(int64_t iterations) {
 
 }  // namespace
 
-constinit const TilePeakKernels tile_peak_kernels = {2 * accumulators * dot_flops, dots};
+constinit const ProductPeakKernels tile_peak_kernels = {2 * accumulators * dot_flops, dots};
 
 }  // namespace nonet::NONET_NS

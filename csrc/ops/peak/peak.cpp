@@ -49,12 +49,29 @@ int64_t peak_fma(int64_t iterations, int64_t threads) {
   return iterations * threads * kernels.flops;
 }
 
-int64_t peak_amx(int64_t iterations, int64_t threads) {
+namespace {
+
+int64_t peak_of(const ProductPeakKernels& kernels, int64_t iterations, int64_t threads, const char* op) {
+  run_checked(iterations, threads, op, kernels.dots);
+  return iterations * threads * kernels.flops;
+}
+
+}  // namespace
+
+int64_t peak_amx([[maybe_unused]] int64_t iterations, [[maybe_unused]] int64_t threads) {
   check<RuntimeError>(detected_isa() == Isa::amx, "peak_amx: needs AMX tiles, this machine has ", name(detected_isa()));
 #if defined(__x86_64__)
-  const TilePeakKernels& kernels = avx512::tile_peak_kernels;
-  run_checked(iterations, threads, "peak_amx", kernels.dots);
-  return iterations * threads * kernels.flops;
+  return peak_of(avx512::tile_peak_kernels, iterations, threads, "peak_amx");
+#else
+  return 0;
+#endif
+}
+
+int64_t peak_dot([[maybe_unused]] int64_t iterations, [[maybe_unused]] int64_t threads) {
+  check<RuntimeError>(detected_isa() >= Isa::avx512_bf16, "peak_dot: needs AVX512_BF16, this machine has ",
+                      name(detected_isa()));
+#if defined(__x86_64__)
+  return peak_of(avx512::dot_peak_kernels, iterations, threads, "peak_dot");
 #else
   return 0;
 #endif

@@ -3,6 +3,7 @@
 //
 //   fma   x <- scale x + shift, twice per iteration, on independent registers; no memory is touched
 //   amx   C += A B and C -= A B on matrix tiles of bfloat16; no memory is touched
+//   dot   c += a b and c -= a b on pairs of bfloat16; no memory is touched
 //   read  the sum of a range of floats, in float32
 //   copy  y <- x
 //
@@ -28,15 +29,16 @@ struct PeakKernels {
 };
 NONET_KERNELS(PeakKernels, peak_kernels);
 
-struct TilePeakKernels {
+struct ProductPeakKernels {
   int64_t flops;  // of one iteration: two per multiply-add
-  // Returns the sum of the tiles. Iterations end where they began; one product more tells that products were taken.
+  // Returns the sum of all results. Iterations end where they began; one product more tells that products were taken.
   double (*dots)(int64_t iterations);
 };
 #if defined(__x86_64__)
 namespace avx512 {
-extern const TilePeakKernels tile_peak_kernels;
-}
+extern const ProductPeakKernels tile_peak_kernels;
+extern const ProductPeakKernels dot_peak_kernels;
+}  // namespace avx512
 #endif
 
 inline constexpr int64_t peak_unit = 128;  // floats: eight vectors of the widest instruction set
@@ -45,8 +47,10 @@ inline constexpr int64_t peak_unit = 128;  // floats: eight vectors of the wides
 // Errors: ValueError unless iterations >= 1 and 1 <= threads <= num_threads(); RuntimeError if the registers end up
 // with other numbers than they must.
 int64_t peak_fma(int64_t iterations, int64_t threads);
-// The same for tiles, whichever instruction set is in use. Errors: RuntimeError too on a machine without AMX.
+// The same for tiles and for pairs, whichever instruction set is in use. Errors: RuntimeError too on a machine without
+// them.
 int64_t peak_amx(int64_t iterations, int64_t threads);
+int64_t peak_dot(int64_t iterations, int64_t threads);
 
 // x, y: float32 of any shape and one size, a multiple of peak_unit * threads. read returns the sum of what was read,
 // over all repeats. Errors: ValueError, TypeError.

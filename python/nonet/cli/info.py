@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         return OK
     print(f"nonet {facts['nonet']} on Python {facts['python']}, {facts['platform']}")
     lower = "" if facts["isa"] == facts["detected_isa"] else f" (this machine has {facts['detected_isa']})"
-    emulated = "; avx512 and amx are emulated, for tests" if facts["emulated"] else ""
+    emulated = "; avx512 and above are emulated, for tests" if facts["emulated"] else ""
     print(f"instruction set  {facts['isa']}{lower}{emulated}")
     print(f"threads          {facts['threads']} of {facts['cpus']} processors")
     print(f"CUDA             {_cuda(facts)}")

@@ -9,7 +9,7 @@ from nonet import _core
 
 __all__ = ["ISAS", "available_isas", "use_isa"]
 
-ISAS = ("scalar", "avx2", "avx512", "amx")  # the order of Isa in csrc/base/kernel.h
+ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "amx")  # the order of Isa in csrc/base/kernel.h
 
 
 def available_isas() -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def draw(document: Mapping[str, Any], metric: str, words: str, path: str | os.Pa
             fontsize=9,
         )
         figure.supxlabel("K", fontsize=10)
-        emulated = "; avx512 and amx emulated" if document["machine"]["emulated"] else ""
+        emulated = "; avx512 and above emulated" if document["machine"]["emulated"] else ""
         figure.suptitle(f"Error {words}, in units of $2^{{-24}}${emulated}", fontsize=11, x=0.01, ha="left")
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})

@@ -94,6 +94,9 @@ def _draw_roofs(axes: Axes, document: Mapping[str, Any], left: float, right: flo
     amx = peaks.value("amx", "amx", threads)
     if amx is not None and isa == "amx":
         compute += [(name, amx / products) for name, products in AMX]
+    dot = peaks.compute(isa, threads, "medium")
+    if dot is not None and isa == "avx512_bf16":
+        compute.append((dot[1], dot[0]))
     top = max((value for _, value in compute), default=0.0)
     for name, value in compute:
         axes.axhline(value, color="black", linewidth=1.2, zorder=1)
