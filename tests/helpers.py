@@ -96,12 +96,15 @@ def _build_emulator() -> str:
 
 
 def _where_to_run() -> list[tuple[str, str]]:
-    """(device, instruction set) pairs for the current test."""
+    """(device, instruction set) pairs for the current test; NONET_TEST_DEVICE leaves those of one device."""
+    only = os.environ.get("NONET_TEST_DEVICE")
     places = [("cpu", isa) for isa in available_isas()]
-    module = Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[0]).stem
-    if module not in NOT_EMULATED and not why_no_emulator():
-        places.append(("emulator", _core.isa()))
-    return places
+    if Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[0]).stem not in NOT_EMULATED:
+        if only in (None, "emulator") and not why_no_emulator():
+            places.append(("emulator", _core.isa()))
+        if nonet.cuda.is_available():
+            places.append(("cuda", _core.isa()))
+    return [place for place in places if only in (None, place[0])]
 
 
 def numeric_gradient(
@@ -156,8 +159,8 @@ def check_op(
     isas: Sequence[str] | None = None,
     seed: int = 0,
 ) -> None:
-    """Runs op(*tensors, **attrs) on every ISA and dtype, and on the emulator of a GPU unless the test module is in
-    NOT_EMULATED, and compares it with reference(*float64 arrays, **attrs).
+    """Runs op(*tensors, **attrs) on every ISA and dtype, on the emulator of a GPU and on a GPU that is there,
+    unless the test module is in NOT_EMULATED, and compares it with reference(*float64 arrays, **attrs).
 
     inputs: NumPy arrays; floating ones are rounded to the dtype under test before the reference sees them, integer ones
     are passed as they are. Tolerances are for float32, relative and absolute; derive them from the op's own bound

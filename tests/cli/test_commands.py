@@ -64,6 +64,13 @@ def test_eval_of_wrong_files(run, tmp_path, capsys):
     _fails(capsys, "other: expected metadata with an architecture", "eval", str(tmp_path / "other"))
 
 
+def test_device_of_commands(run, images, capsys):
+    model = str(run / "model.safetensors")
+    for command in (["eval", model], ["predict", model, str(images / "one.npy")]):
+        _fails(capsys, "--device: expected cpu or cuda, got tpu", *command, "--device", "tpu")
+        assert main([*command, "--device", "cpu"]) == 0
+
+
 # ---- predict
 @pytest.fixture
 def images(tmp_path):
@@ -196,7 +203,7 @@ def test_info(capsys):
 def test_doctor(capsys):
     record = json.loads(_lines(capsys, "doctor", "--json")[0])
     assert record["ok"] and all(check["ok"] for check in record["checks"]), record
-    assert {check["isa"] for check in record["checks"]} == set(available_isas())
+    assert {check["where"] for check in record["checks"]} == set(available_isas())
     assert record["missing"]["cuda"] and record["seconds"] < 20
     lines = _lines(capsys, "doctor")
     assert lines[-1].endswith("checks passed") and any("missing: cuda" in line for line in lines)
@@ -209,10 +216,10 @@ def test_doctor_knows_every_family():
 
 
 def test_doctor_finds_what_is_wrong(capsys, monkeypatch):
-    def off(rng):
+    def off(draw):
         yield nonet.tensor([1.0, 2.0]), [1.0, 2.1]
 
-    def broken(rng):
+    def broken(draw):
         raise RuntimeError("no such kernel")
         yield
 

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int64_t chunk_k = 512;
 constexpr int64_t block_rows = 256;
+constexpr int64_t min_group = 8;
 constexpr int64_t block_flops = 2'000'000;  // less is not worth a second thread
 constexpr int64_t slab_bytes = 24 << 20;    // of a packed operand at a time
 constexpr int64_t tile_floats = strip_lines * strip_lines;
@@ -58,7 +59,7 @@ Plan plan(const Gemm& g) {
   p.b = {divide_up(g.n, strip_lines), steps * step_bytes(p.terms.b), 0};
   p.flops = 2 * strip_lines * strip_lines * steps * step_k;
   p.block = divide_up(p.a.strips, divide_up(g.m, block_rows));
-  p.group = minimum(p.b.strips, maximum(1, divide_up(1 << 24, p.flops * p.block)));
+  p.group = minimum(p.b.strips, maximum(min_group, divide_up(1 << 24, p.flops * p.block)));
   const auto tasks = [&] { return g.batch * divide_up(p.a.strips, p.block) * divide_up(p.b.strips, p.group); };
   while (tasks() < 16 && p.flops * p.block * p.group > block_flops && (p.group > 1 || p.block > 2)) {
     int64_t& larger = p.group > 1 ? p.group : p.block;

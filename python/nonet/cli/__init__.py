@@ -65,11 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _add(commands, "eval", "the test metric of a checkpoint")
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
     _add_data(evaluate, "the one trained on")
+    _add_device(evaluate)
     predict = _add(commands, "predict", "the classes of images in files")
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument(
         "files", metavar="FILE", nargs="+", help=".npy, idx (.gz), PGM, PPM; others with pillow"
     )
+    _add_device(predict)
     predict.add_argument("--invert", action="store_true", help="the images are dark on a light ground")
     summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
     summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
@@ -97,6 +99,10 @@ def _add_data(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the set's files; alone it selects mnist")
 
 
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="D", help="cpu (default) or cuda")
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=list(PRESETS), help=", ".join(PRESETS))
     _add_data(parser, "digits, which needs no files")
@@ -107,7 +113,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, metavar="S", help="default 0")
     parser.add_argument("--precision", metavar="P", help="highest (default), high, medium, ieee")
     parser.add_argument("--autocast", metavar="DTYPE", help="bfloat16")
-    parser.add_argument("--device", metavar="D", help="cpu (default) or cuda")
+    _add_device(parser)
     parser.add_argument("--out", metavar="DIR", help="folder of the run, default runs/PRESET")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nonet import data, io, models
+from nonet.cli.device import check_device
 from nonet.cli.errors import OK
 from nonet.cli.images import ImageInput, load_set, loader, set_name
 from nonet.cli.presets import PRESETS, Preset
@@ -21,6 +22,7 @@ _BATCH = 256
 
 
 def run(args: argparse.Namespace) -> int:
+    check_device(args.device)
     metadata = io.load_metadata(args.checkpoint)
     preset = preset_of(metadata, args.checkpoint)
     image = ImageInput.from_metadata(metadata, args.checkpoint)
@@ -30,12 +32,14 @@ def run(args: argparse.Namespace) -> int:
     if size != (image.height, image.width):
         found = " x ".join(map(str, size))
         raise data.DataError(f"{name}: expected images of {image.height} x {image.width}, found {found}")
-    model = models.load_model(args.checkpoint)
+    model = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     accuracy, loss = Accuracy(), 0.0
     with no_grad():
         for inputs, labels in loader(test, image, _BATCH):
-            logits = model(as_tensor(inputs))
-            loss += functional.cross_entropy(logits, as_tensor(labels)).item() * len(labels)
+            logits = model(as_tensor(inputs, device=args.device))
+            loss += functional.cross_entropy(logits, as_tensor(labels, device=args.device)).item() * len(
+                labels
+            )
             accuracy.update(np.asarray(logits.cpu()), labels)
     record: dict[str, Any] = {
         "checkpoint": args.checkpoint,

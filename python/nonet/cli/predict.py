@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nonet import data, io, models
+from nonet.cli.device import check_device
 from nonet.cli.errors import OK
 from nonet.cli.evaluate import classes_of
 from nonet.cli.images import ImageInput
@@ -19,16 +20,17 @@ _BATCH = 256
 
 
 def run(args: argparse.Namespace) -> int:
+    check_device(args.device)
     metadata = io.load_metadata(args.checkpoint)
     image = ImageInput.from_metadata(metadata, args.checkpoint)
     classes = classes_of(metadata, args.checkpoint)
-    model = models.load_model(args.checkpoint)
+    model = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     # All files are read before the first result is printed: a bad one costs nothing.
     read = [(name, read_images(Path(name), image)) for name in args.files]
     for name, images in read:
         if args.invert:
             images = image.maximum - images
-        for index, row in enumerate(_probabilities(model, image, images)):
+        for index, row in enumerate(_probabilities(model, image, images, args.device)):
             best = int(np.argmax(row))
             label, probability = classes[best], float(row[best])
             if args.json:
@@ -86,10 +88,11 @@ def _read_npy(path: Path) -> np.ndarray:
         raise io.FileError(f"{path}: expected a complete .npy file of numbers, found: {error}") from error
 
 
-def _probabilities(model: Module, image: ImageInput, images: np.ndarray) -> np.ndarray:
+def _probabilities(model: Module, image: ImageInput, images: np.ndarray, device: str | None) -> np.ndarray:
     out = []
     with no_grad():
         for start in range(0, len(images), _BATCH):
             inputs = image.finish(image.enlarge(images[start : start + _BATCH]))
-            out.append(np.asarray(functional.softmax(model(as_tensor(inputs)), dim=1)))
+            logits = model(as_tensor(inputs, device=device))
+            out.append(np.asarray(functional.softmax(logits, dim=1).cpu()))
     return np.concatenate(out) if out else np.zeros((0, 1))

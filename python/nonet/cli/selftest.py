@@ -16,15 +16,16 @@ import nonet
 from nonet import _core, nn
 from nonet.tensor import Tensor, tensor
 
-Check: TypeAlias = "Callable[[np.random.Generator], Iterator[tuple[Any, Any]]]"
+Check: TypeAlias = "Callable[[Draw], Iterator[tuple[Any, Any]]]"
 CHECKS: dict[str, Check] = {}
+ONLY_CPU = {"peak"}  # what a device has no kernels for
 
 TOLERANCE = 1e-4  # of the largest expected value
 
 
 def error_of(result: Any, expected: Any) -> float:
     """Largest difference over the largest expected value (at least 1); infinite for another shape or NaNs."""
-    got = np.asarray(result.detach() if isinstance(result, Tensor) else result, dtype=np.float64)
+    got = np.asarray(result.detach().cpu() if isinstance(result, Tensor) else result, dtype=np.float64)
     want = np.asarray(expected, dtype=np.float64)
     if got.shape != want.shape or not np.isfinite(got).all():
         return math.inf
@@ -36,24 +37,33 @@ def _check(function: Check) -> Check:
     return function
 
 
-def _random(rng: np.random.Generator, *shape: int) -> tuple[Tensor, np.ndarray]:
-    """A leaf and its values in float64."""
-    values = rng.standard_normal(shape).astype(np.float32)
-    return tensor(values, requires_grad=True), values.astype(np.float64)
+class Draw:
+    """Random inputs of a check, on a device."""
 
+    def __init__(self, device: str = "cpu") -> None:
+        self.rng = np.random.default_rng(0)
+        self.device = device
 
-def _backward(output: Tensor, rng: np.random.Generator) -> np.ndarray:
-    """Walks back from a random gradient and returns it."""
-    gradient = rng.standard_normal(output.shape).astype(np.float32)
-    output.backward(gradient)
-    return gradient.astype(np.float64)
+    def tensor(self, values: np.ndarray) -> Tensor:
+        return tensor(values, device=self.device)
+
+    def leaf(self, *shape: int) -> tuple[Tensor, np.ndarray]:
+        """A leaf and its values in float64."""
+        values = self.rng.standard_normal(shape).astype(np.float32)
+        return tensor(values, requires_grad=True, device=self.device), values.astype(np.float64)
+
+    def back(self, output: Tensor) -> np.ndarray:
+        """Walks back from a random gradient and returns it."""
+        gradient = self.rng.standard_normal(output.shape).astype(np.float32)
+        output.backward(self.tensor(gradient))
+        return gradient.astype(np.float64)
 
 
 @_check
-def elementwise(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    (x, a), (y, b) = _random(rng, 7, 33), _random(rng, 33)
+def elementwise(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, a), (y, b) = draw.leaf(7, 33), draw.leaf(33)
     out = (x * y).exp()
-    g = _backward(out, rng)
+    g = draw.back(out)
     yield out, np.exp(a * b)
     yield x.grad, g * np.exp(a * b) * b
     yield y.grad, (g * np.exp(a * b) * a).sum(0)
@@ -61,20 +71,20 @@ def elementwise(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def activation(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    (x, a) = _random(rng, 5, 37)
+def activation(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, a) = draw.leaf(5, 37)
     out = nn.functional.relu(x) + nn.functional.sigmoid(x) * nn.functional.tanh(x)
-    g = _backward(out, rng)
+    g = draw.back(out)
     s, t = 1 / (1 + np.exp(-a)), np.tanh(a)
     yield out, np.maximum(a, 0) + s * t
     yield x.grad, g * ((a > 0) + s * (1 - s) * t + s * (1 - t * t))
 
 
 @_check
-def reduce(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 9, 65)
+def reduce(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(9, 65)
     out = nonet.mean(x, dim=1)
-    g = _backward(out, rng)
+    g = draw.back(out)
     yield out, a.mean(1)
     yield x.grad, np.repeat(g[:, None] / 65, 65, axis=1)
     yield nonet.sum(x), a.sum()
@@ -82,31 +92,36 @@ def reduce(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def sort(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 3, 50)
+def sort(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(3, 50)
     values, indices = nonet.sort(x, dim=1)
-    g = _backward(values, rng)
+    g = draw.back(values)
     yield values, np.sort(a, 1)
     yield indices, np.argsort(a, 1, kind="stable")
     yield x.grad, np.take_along_axis(g, np.argsort(np.argsort(a, 1), 1), 1)
 
 
 @_check
-def matmul(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    (x, a), (w, b), (c, d) = _random(rng, 37, 51), _random(rng, 45, 51), _random(rng, 45)
+def matmul(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, a), (w, b), (c, d) = draw.leaf(37, 51), draw.leaf(45, 51), draw.leaf(45)
     out = nn.functional.linear(x, w, c)
-    g = _backward(out, rng)
+    g = draw.back(out)
     yield out, a @ b.T + d
     yield x.grad, g @ b
     yield w.grad, g.T @ a
     yield c.grad, g.sum(0)
+    m, n = (
+        draw.rng.integers(-8, 9, (40, 70)),
+        draw.rng.integers(-8, 9, (70, 33)),
+    )  # of which bfloat16 loses nothing
+    yield nonet.matmul(draw.tensor(m.astype(np.float32)), n.astype(np.float32), precision="medium"), m @ n
 
 
 @_check
-def conv(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    (x, a), (w, b) = _random(rng, 2, 3, 11, 10), _random(rng, 5, 3, 3, 3)
+def conv(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, a), (w, b) = draw.leaf(2, 3, 11, 10), draw.leaf(5, 3, 3, 3)
     out = nn.functional.conv2d(x, w, padding=1)
-    g = _backward(out, rng)
+    g = draw.back(out)
     wide, back = np.pad(a, ((0, 0), (0, 0), (1, 1), (1, 1))), np.pad(g, ((0, 0), (0, 0), (1, 1), (1, 1)))
     want, dx, dw = np.zeros(out.shape), np.zeros(a.shape), np.zeros(b.shape)
     for i in range(3):
@@ -121,10 +136,10 @@ def conv(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def pool(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 2, 3, 8, 18)
+def pool(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(2, 3, 8, 18)
     out = nn.functional.max_pool2d(x, 2)
-    g = _backward(out, rng)
+    g = draw.back(out)
     blocks = a.reshape(2, 3, 4, 2, 9, 2)
     top = blocks.max((3, 5), keepdims=True)
     yield out, top.reshape(out.shape)
@@ -132,10 +147,10 @@ def pool(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def norm(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 6, 40)
+def norm(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(6, 40)
     out = nn.functional.layer_norm(x, (40,))
-    g = _backward(out, rng)
+    g = draw.back(out)
     scale = 1 / np.sqrt(a.var(1, keepdims=True) + 1e-5)
     y = (a - a.mean(1, keepdims=True)) * scale
     yield out, y
@@ -143,33 +158,33 @@ def norm(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def softmax(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 8, 35)
+def softmax(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(8, 35)
     out = nn.functional.softmax(x, dim=1)
-    g = _backward(out, rng)
+    g = draw.back(out)
     y = np.exp(a) / np.exp(a).sum(1, keepdims=True)
     yield out, y
     yield x.grad, y * (g - (g * y).sum(1, keepdims=True))
 
 
 @_check
-def loss(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 16, 10)
-    labels = rng.integers(0, 10, 16)
+def loss(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(16, 10)
+    labels = draw.rng.integers(0, 10, 16)
     out = nn.functional.cross_entropy(x, labels)
     out.backward()
     p = np.exp(a) / np.exp(a).sum(1, keepdims=True)
     yield out, -np.log(p[np.arange(16), labels]).mean()
     yield x.grad, (p - np.eye(10)[labels]) / 16
-    yield nn.functional.mse_loss(x, tensor(np.zeros((16, 10), np.float32))), np.square(a).mean()
+    yield nn.functional.mse_loss(x, draw.tensor(np.zeros((16, 10), np.float32))), np.square(a).mean()
 
 
 @_check
-def index(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 11, 17)
-    rows = rng.integers(0, 11, 30)
+def index(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(11, 17)
+    rows = draw.rng.integers(0, 11, 30)
     out = nonet.index_select(x, 0, rows)
-    g = _backward(out, rng)
+    g = draw.back(out)
     want = np.zeros(a.shape)
     np.add.at(want, rows, g)
     yield out, a[rows]
@@ -177,11 +192,11 @@ def index(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def embedding(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    w, a = _random(rng, 11, 17)
-    ids = rng.integers(0, 11, (4, 6))
+def embedding(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    w, a = draw.leaf(11, 17)
+    ids = draw.rng.integers(0, 11, (4, 6))
     out = nn.functional.embedding(ids, w)
-    g = _backward(out, rng)
+    g = draw.back(out)
     want = np.zeros(a.shape)
     np.add.at(want, ids, g)
     yield out, a[ids]
@@ -189,54 +204,56 @@ def embedding(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def shape(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 3, 4, 17)
+def shape(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(3, 4, 17)
     out = nonet.cat([nonet.permute(x, 2, 0, 1), nonet.permute(x, 2, 0, 1)], dim=1)
-    g = _backward(out, rng)
+    g = draw.back(out)
     yield out, np.concatenate([a.transpose(2, 0, 1)] * 2, axis=1)
     yield x.grad, (g[:, :3] + g[:, 3:]).transpose(1, 2, 0)
 
 
 @_check
-def pad(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 2, 5, 9)
+def pad(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(2, 5, 9)
     out = nn.functional.pad(x, (1, 2))
-    g = _backward(out, rng)
+    g = draw.back(out)
     yield out, np.pad(a, ((0, 0), (0, 0), (1, 2)))
     yield x.grad, g[:, :, 1:10]
 
 
 @_check
-def random(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
+def random(draw: Draw) -> Iterator[tuple[Any, Any]]:
     # The first known answer of Philox4x32-10 (key and counter 0), as the fractions of its upper 24 bits.
     words = np.array([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
-    yield nonet.rand(4, generator=nonet.Generator(0)), (words >> 8) / 2.0**24
-    draws = nonet.randn(4096, generator=nonet.Generator(1)).numpy().astype(np.float64)
+    yield nonet.rand(4, generator=nonet.Generator(0), device=draw.device), (words >> 8) / 2.0**24
+    draws = (
+        nonet.randn(4096, generator=nonet.Generator(1), device=draw.device).cpu().numpy().astype(np.float64)
+    )
     yield abs(draws.mean()) < 0.1 and abs(draws.std() - 1) < 0.1, True
 
 
 @_check
-def dropout(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
+def dropout(draw: Draw) -> Iterator[tuple[Any, Any]]:
     before = nonet.get_rng_state()
-    x, a = _random(rng, 40, 50)
+    x, a = draw.leaf(40, 50)
     out = nn.functional.dropout(x, 0.25)
     nonet.set_rng_state(before)
-    g = _backward(out, rng)
-    kept = np.asarray(out.detach()) != 0
+    g = draw.back(out)
+    kept = np.asarray(out.detach().cpu()) != 0
     yield out, np.where(kept, a / 0.75, 0)
     yield x.grad, np.where(kept, g / 0.75, 0)
     yield 0.7 < kept.mean() < 0.8, True
 
 
 @_check
-def optim(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    _, a = _random(rng, 5, 13)
-    p = nn.Parameter(a.astype(np.float32))
+def optim(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    _, a = draw.leaf(5, 13)
+    p = nn.Parameter(draw.tensor(a.astype(np.float32)))
     optimizer = nonet.optim.Adam([p], lr=0.1)
     m, v = np.zeros_like(a), np.zeros_like(a)
     for step in (1, 2):
         optimizer.zero_grad()
-        g = _backward(p * 1.0, rng)
+        g = draw.back(p * 1.0)
         optimizer.step()
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         a = a - 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
@@ -244,8 +261,8 @@ def optim(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
-def peak(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    x, a = _random(rng, 512)
+def peak(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(512)
     y = nonet.zeros(512)
     _core.peak_copy(x.array, y.array, 1, 1)
     yield y, a

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import nonet
-from nonet import _core, data, io, models
+from nonet import data, io, models
+from nonet.cli.device import check_device
 from nonet.cli.errors import INTERRUPTED, OK, UsageError
 from nonet.cli.images import fingerprint, image_input, load_set, loader, maximum_of, set_name
 from nonet.cli.presets import PRESETS, Preset
@@ -219,14 +220,6 @@ def numerics(options: Options) -> Iterator[None]:
 
 
 # ---- options
-def check_device(device: str | None) -> None:
-    """Errors: UsageError for a device that is unknown or not there, with the reason."""
-    try:
-        _core.check_device(device or "cpu")
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(f"--device: {str(error).removeprefix('device: ')}") from error
-
-
 def _check_machine(args: argparse.Namespace) -> None:
     """Refuses what this version does not have, before anything is touched."""
     known = {

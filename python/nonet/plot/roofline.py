@@ -131,7 +131,7 @@ def _draw_dots(axes: Axes, rows: Sequence[Row]) -> None:
         for row in (row for row in rows if row.name == name):
             axes.plot(
                 _intensity(row) * np.exp(shifts[row.library] * (high - low)),
-                row.gflops,
+                row.gflops or 0.0,
                 marker=MARKERS.get(row.mode, "D"),
                 markersize=5.5,
                 markeredgecolor=colour,

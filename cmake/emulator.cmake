@@ -1,0 +1,40 @@
+# ---- CUDA kernels compiled for a CPU model of the GPU (docs/cuda.md): tests only
+# An object library of .cu files, each included by a C++ file, so that CMake may compile the same file as CUDA elsewhere.
+function(nonet_emulated target)
+  set(wrappers "")
+  foreach(source ${ARGN})
+    file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
+    set(wrapper ${CMAKE_BINARY_DIR}/emulated/${name}.cpp)
+    file(GENERATE OUTPUT ${wrapper} CONTENT "#include \"${source}\"\n")
+    list(APPEND wrappers ${wrapper})
+  endforeach()
+  add_library(${target} OBJECT ${wrappers})
+  target_compile_options(${target} PRIVATE -O2 -ffp-contract=off -Wno-unknown-pragmas)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    target_compile_options(${target} PRIVATE -march=native)  # for fmaf: runs where it was built
+  endif()
+  if(NOT NONET_SANITIZE)  # loads and stores report themselves; the sanitizer's library is not linked (emulator/race.h)
+    target_compile_options(${target} PRIVATE -fsanitize=thread)
+  endif()
+endfunction()
+
+file(GLOB emulator_sources CONFIGURE_DEPENDS csrc/cuda/emulator/*.cpp)
+set(backend_sources ${CMAKE_SOURCE_DIR}/csrc/cuda/emulator/module.cpp ${CMAKE_SOURCE_DIR}/csrc/cuda/emulator/runtime.cpp)
+list(REMOVE_ITEM emulator_sources ${backend_sources})
+add_library(nonet_emulator STATIC ${emulator_sources})
+target_compile_options(nonet_emulator PRIVATE -ffp-contract=off)
+# nonet._emulator: the kernels of all families as a device of nonet
+set(emulated_sources ${cuda_sources})
+list(FILTER emulated_sources EXCLUDE REGEX "csrc/cuda/")  # the GPU's own runtime
+nonet_emulated(nonet_emulated_kernels ${emulated_sources})
+pybind11_add_module(_emulator MODULE NO_EXTRAS ${backend_sources} $<TARGET_OBJECTS:nonet_emulated_kernels>)
+target_link_libraries(_emulator PRIVATE nonet_emulator)
+# the emulator's own tests, and what is compared with a GPU
+file(GLOB kernel_tests CONFIGURE_DEPENDS tests/cuda/test_*.cu)
+nonet_emulated(nonet_kernel_tests_emulated ${CMAKE_SOURCE_DIR}/tests/cuda/main.cu ${kernel_tests})
+nonet_emulated(nonet_conformance_emulated ${CMAKE_SOURCE_DIR}/tests/cuda/conformance.cu)
+foreach(target nonet_kernel_tests nonet_conformance)
+  add_executable(${target} EXCLUDE_FROM_ALL $<TARGET_OBJECTS:${target}_emulated>)
+  target_link_libraries(${target} PRIVATE nonet_emulator Threads::Threads)
+  target_include_directories(${target}_emulated PRIVATE tests/cuda)
+endforeach()
