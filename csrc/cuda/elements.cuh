@@ -33,6 +33,11 @@ NONET_DEVICE bool is_aligned(const T* p) {
   return reinterpret_cast<uintptr_t>(p) % (n * sizeof(T)) == 0;
 }
 
+// i / n of numbers that are not negative: 32-bit division is several times faster.
+NONET_DEVICE int64_t quotient(int64_t i, int64_t n) {
+  return (i | n) >> 32 == 0 ? static_cast<uint32_t>(i) / static_cast<uint32_t>(n) : i / n;
+}
+
 template <int n>
 struct Count {
   static constexpr int value = n;

@@ -15,10 +15,34 @@ struct Max {  // NaN wins
   NONET_DEVICE float operator()(float a, float b) const { return a > b || a != a ? a : b; }
 };
 
-// The same result in all lanes of each group of `width` lanes; the order of the tree is fixed.
+namespace detail {
+struct TwoWords {
+  uint64_t w[2];
+};
+}  // namespace detail
+
+// Something of 4, 8 or 16 bytes moved between lanes: move(word) shuffles a word of it.
+template <class T, class Move>
+NONET_DEVICE T move_words(T x, const Move& move) {
+  if constexpr (sizeof(T) == 4) {
+    return bits_as<T>(move(bits_as<uint32_t>(x)));
+  } else if constexpr (sizeof(T) == 8) {
+    return bits_as<T>(move(bits_as<uint64_t>(x)));
+  } else {
+    detail::TwoWords words = bits_as<detail::TwoWords>(x);
+    words.w[0] = move(words.w[0]);
+    words.w[1] = move(words.w[1]);
+    return bits_as<T>(words);
+  }
+}
+
+// The same result in all lanes of each group of `width` lanes, where combine commutes; the order of the tree is fixed.
+// T: 4, 8 or 16 bytes.
 template <class T, class Combine>
 NONET_DEVICE T warp_reduce(T x, const Combine& combine, int width = 32) {
-  for (int step = width / 2; step > 0; step /= 2) x = combine(x, shuffle_xor(x, step));
+  for (int step = width / 2; step > 0; step /= 2) {
+    x = combine(x, move_words(x, [=](auto word) { return shuffle_xor(word, step); }));
+  }
   return x;
 }
 template <class T>
@@ -42,6 +66,12 @@ NONET_DEVICE T block_reduce(T x, const Combine& combine, T* scratch) {
   for (int w = 1; w < warps; ++w) x = combine(x, scratch[w]);
   block_sync();
   return x;
+}
+// Of groups of `width` threads: a power of two up to 32, or, where it is more, the whole block. The same result in all
+// threads of a group. Every thread of the block calls it.
+template <class T, class Combine>
+NONET_DEVICE T group_reduce(T x, const Combine& combine, int width, T* scratch) {
+  return width <= 32 ? warp_reduce(x, combine, width) : block_reduce(x, combine, scratch);
 }
 template <class T>
 NONET_DEVICE T block_sum(T x, T* scratch) {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, each_isa, use_isa, use_threads
+from helpers import EPS, available_isas, check_op, each_isa, each_place, use_isa, use_place, use_threads
 
 # Every kind of view: contiguous, outer axis, middle axis, separate axes, sizes of 1 and 0, many columns, many rows.
 CASES = [
@@ -162,22 +162,30 @@ def test_var(shape, dim, correction):
         )
 
 
-def test_var_far_from_zero():
+@each_place
+def test_var_far_from_zero(place):
     x = 1e4 + rng((5, 1000))
     x32 = x.astype(np.float32)
-    np.testing.assert_allclose(
-        nonet.var(x32, 1).numpy(), x32.astype(np.float64).var(axis=1, ddof=1), rtol=1e-4
-    )
+    with use_place(place) as device:
+        t = nonet.tensor(x32, device=device)
+        np.testing.assert_allclose(
+            nonet.var(t, 1).cpu(), x32.astype(np.float64).var(axis=1, ddof=1), rtol=1e-4
+        )
+        for scale in (1e-30, 1e-22, 1e22, 1e36):  # the squares are no float32 numbers, the root is
+            y = np.float32(rng((3, 7)) * scale)
+            for dim in (0, 1):
+                want = y.astype(np.float64).std(axis=dim, ddof=1)
+                got = nonet.std(nonet.tensor(y, device=device), dim)
+                np.testing.assert_allclose(got.cpu(), want, rtol=1e-5)
+
+
+def test_var_of_equal_numbers():
+    x32 = rng((5, 1000)).astype(np.float32)
     t = nonet.tensor(np.full((2, 3), 2.0), requires_grad=True)
     nonet.std(t, 1).sum().backward()
     assert (t.grad.numpy() == 0).all()
     assert nonet.var(x32, 1, unbiased=False).tolist() == nonet.var(x32, 1, correction=0).tolist()
     assert np.isnan(nonet.var(np.zeros((3, 1), np.float32), 1).numpy()).all()
-    for scale in (1e-30, 1e-22, 1e22, 1e36):  # the squares are no float32 numbers, the root is
-        x32 = np.float32(rng((3, 7)) * scale)
-        for dim in (0, 1):
-            want = x32.astype(np.float64).std(axis=dim, ddof=1)
-            np.testing.assert_allclose(nonet.std(x32, dim).numpy(), want, rtol=1e-5)
     with pytest.raises(ValueError, match="unbiased or correction"):
         nonet.var(x32, 1, True, correction=1)
 
@@ -240,7 +248,7 @@ def test_ties_share_the_gradient_without_dim_and_not_with_it():
         np.testing.assert_array_equal(x.grad.numpy(), want)
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize(
     ("shape", "dim"),
     [
@@ -252,42 +260,45 @@ def test_ties_share_the_gradient_without_dim_and_not_with_it():
         ((4, 5), None),
         ((5, 40), 0),
         ((2, 9, 600), 1),
+        ((2, 20_001), 1),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "int64", "int32", "uint8"])
-def test_positions(isa, shape, dim, dtype):
+def test_positions(place, shape, dim, dtype):
     x = np.random.default_rng(3).integers(0, 50, shape).astype(dtype)
-    with use_isa(isa):
+    with use_place(place) as device:
+        t = nonet.tensor(x, device=device)
         for op, extreme, want, value in (
             (nonet.argmax, nonet.max, np.argmax, np.max),
             (nonet.argmin, nonet.min, np.argmin, np.min),
         ):
             for keepdim in (False, True):
-                got = op(x, dim, keepdim)
+                got = op(t, dim, keepdim)
                 assert got.dtype == "int64"
-                np.testing.assert_array_equal(got.numpy(), want(x, axis=dim, keepdims=keepdim))
+                np.testing.assert_array_equal(got.cpu(), want(x, axis=dim, keepdims=keepdim))
             if dim is not None:
-                values, indices = extreme(x, dim)
-                np.testing.assert_array_equal(values.numpy(), value(x, axis=dim))
-                np.testing.assert_array_equal(indices.numpy(), want(x, axis=dim))
+                values, indices = extreme(t, dim)
+                np.testing.assert_array_equal(values.cpu(), value(x, axis=dim))
+                np.testing.assert_array_equal(indices.cpu(), want(x, axis=dim))
                 assert values.dtype == dtype
 
 
-@each_isa
-def test_position_of_nan_and_infinity(isa):
-    with use_isa(isa):
+@each_place
+def test_position_of_nan_and_infinity(place):
+    with use_place(place) as device:
         for n in (3, 40):
             for at in (0, 1, n - 1):
                 x = np.zeros((2, n), np.float32)
                 x[0, at] = np.nan
                 x[1, at] = -np.inf
-                assert nonet.argmax(x, 1).tolist()[0] == at
-                assert nonet.argmin(x, 1).tolist() == [at, at]
-                assert math.isnan(nonet.max(x, 1).values.numpy()[0])
-                columns = np.repeat(x.T, 5, axis=1)
+                rows = nonet.tensor(x, device=device)
+                assert nonet.argmax(rows, 1).tolist()[0] == at
+                assert nonet.argmin(rows, 1).tolist() == [at, at]
+                assert math.isnan(nonet.max(rows, 1).values.tolist()[0])
+                columns = nonet.tensor(np.repeat(x.T, 5, axis=1), device=device)
                 assert nonet.argmin(columns, 0).tolist() == [at] * 10
                 assert nonet.argmax(columns, 0).tolist() == [at] * 5 + [int(at == 0)] * 5
-        assert nonet.argmax(np.full((5,), -np.inf)).item() == 0
+        assert nonet.argmax(nonet.full((5,), -np.inf, device=device)).item() == 0
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
@@ -379,6 +390,83 @@ def test_threads(shape):
                 with use_threads(threads):
                     results.append(run())
         assert results[0] == results[1] == results[2]
+
+
+ON_DEVICE = {
+    "sum": lambda x, dim: nonet.sum(x, dim),
+    "mean": lambda x, dim: nonet.mean(x, dim, True),
+    "prod": lambda x, dim: nonet.prod(x * 1e-3 + 1.0, dim),
+    "amin": lambda x, dim: nonet.amin(x, dim),
+    "max": lambda x, dim: nonet.max(x, dim).values,
+    "logsumexp": lambda x, dim: nonet.logsumexp(x * 20.0, dim),
+    "var": lambda x, dim: nonet.var(x, dim),
+    "std": lambda x, dim: nonet.std(x + 5.0, dim),
+    "norm": lambda x, dim: nonet.norm(x, 2, dim),
+    "norm of 3": lambda x, dim: nonet.norm(x, 3, dim),
+    "largest": lambda x, dim: nonet.norm(x, math.inf, dim),
+    "cumsum": lambda x, dim: nonet.cumsum(x, dim),
+    "cumprod": lambda x, dim: nonet.cumprod(x * 1e-3 + 1.0, dim),
+}
+
+
+@pytest.mark.parametrize("op", ON_DEVICE)
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((3, 30_001), 1), ((5000, 2), 0), ((2, 1300, 36), 1), ((70, 64), 1), ((300, 3), 1)]
+)
+def test_parts_on_a_device(op, shape, dim):
+    """Rows and columns that are cut into parts, or share a block; the order of blocks and threads is of no account."""
+    with use_place("emulator"):
+        from nonet import _emulator  # type: ignore[attr-defined]
+
+        data, g = rng(shape).astype(np.float32), None
+        results = []
+        for device, seed in (("cpu", 0), ("emulator", 1), ("emulator", 2)):
+            _emulator.seed(seed)
+            x = nonet.tensor(data, device=device, requires_grad=True)
+            y = ON_DEVICE[op](x, dim)
+            g = rng(y.shape, 1).astype(np.float32) if g is None else g
+            y.backward(nonet.tensor(g, device=device))
+            assert x.grad is not None
+            results.append((y.detach().cpu().numpy(), x.grad.cpu().numpy()))
+        for got, again, want in zip(results[1], results[2], results[0], strict=True):
+            np.testing.assert_array_equal(got, again)
+            np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "int32", "uint8", "bool"])
+def test_exact_folds_on_a_device(dtype):
+    with use_place("emulator"):
+        data = np.random.default_rng(0).integers(0, 7, (3, 5000, 6)) - (dtype in ("int64", "int32"))
+        here = nonet.tensor(data, dtype=dtype)
+        there = here.to("emulator")
+        ops = [nonet.count_nonzero, nonet.any, nonet.all]
+        if dtype not in ("float32", "bfloat16"):
+            ops += [nonet.sum, nonet.prod, nonet.amax, nonet.amin]
+            for dim in (0, 1, 2):
+                got, want = nonet.cumsum(there, dim), nonet.cumsum(here, dim)
+                assert got.dtype == want.dtype == "int64"
+                np.testing.assert_array_equal(got.cpu(), want)
+        for op in ops:
+            for dim in (None, 0, 1, 2, (0, 2), (1, 2)):
+                got, want = op(there, dim), op(here, dim)
+                assert got.device == "emulator" and got.dtype == want.dtype
+                np.testing.assert_array_equal(got.cpu(), want, err_msg=f"{op.__name__} {dim}")
+        for op in (nonet.max, nonet.min):
+            got, want = op(there, 1), op(here, 1)
+            assert got.values.dtype == dtype
+            np.testing.assert_array_equal(got.values.cpu().to("float32"), want.values.to("float32"))
+            np.testing.assert_array_equal(got.indices.cpu(), want.indices)
+
+
+def test_views_on_a_device():
+    """Rows that begin anywhere: packs start where memory is aligned."""
+    with use_place("emulator"):
+        for dtype in ("float32", "bfloat16"):
+            x = nonet.tensor(rng((6, 5 * 130)), dtype=dtype, device="emulator")
+            for n in (1, 3, 5, 13, 130):
+                t = x.reshape(6 * 650 // n, n)[1:5]
+                want = t.cpu().to("float32").numpy().sum(axis=1, dtype=np.float64)
+                np.testing.assert_allclose(t.sum(1, dtype="float32").cpu(), want, rtol=1e-5, atol=1e-5)
 
 
 def test_bad_input():

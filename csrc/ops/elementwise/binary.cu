@@ -68,11 +68,6 @@ struct Offsets {
       i = rest;
     }
   }
-
- private:
-  NONET_DEVICE static int64_t quotient(int64_t i, int64_t n) {  // 32-bit division is several times faster
-    return (i | n) >> 32 == 0 ? static_cast<uint32_t>(i) / static_cast<uint32_t>(n) : i / n;
-  }
 };
 
 // Whether packs of `pack` outputs lie in one run of level 0, at offsets that are multiples of `pack`.

@@ -3,6 +3,7 @@
 
 #include "array/axis.h"
 #include "ops/reduce/axes.h"
+#include "ops/reduce/device.h"
 #include "ops/reduce/reduce.h"
 
 namespace nonet {
@@ -52,6 +53,7 @@ Extreme extreme_along(const Array& x, int64_t axis, bool keepdim, bool largest) 
   check(rows.shape[rows.axis] > 0 || rows.shape.with(rows.axis, 1).numel() == 0, op, ": an empty slice has no ",
         largest ? "maximum" : "minimum", ", got shape ", x.shape());
   const Axes axes(x.shape(), std::vector<int64_t>{axis}, op);
+  if (x.device() != Device::cpu) return device_extreme(x, axes, keepdim, largest);
   const Array positions(axes.result(keepdim), DType::int64);
   if (!is_floating(x.dtype())) {
     const Array from = rows.of(x);
@@ -78,6 +80,11 @@ Extreme extreme_along(const Array& x, int64_t axis, bool keepdim, bool largest) 
 Array cumsum(const Array& x, int64_t axis, bool reverse) {
   const Rows rows(x, axis, "cumsum");
   const bool floating = is_floating(x.dtype());
+  if (x.device() != Device::cpu) {
+    const Array y = device_running(reverse ? Running::sum_reversed : Running::sum, rows.of(x),
+                                   floating ? x.dtype() : DType::int64, "cumsum");
+    return rows.back(y, x.shape());
+  }
   const Array from = rows.of(x.to(floating ? DType::float32 : DType::int64));
   const Array out = empty_like(from);
   const auto run = [&](auto total) {
@@ -104,6 +111,9 @@ Array cumprod(const Array& x, int64_t axis) {
   check_floating(x, "cumprod", "input");
   const Rows rows(x, axis, "cumprod");
   const Array from = rows.of(x.to(DType::float32));
+  if (x.device() != Device::cpu) {
+    return rows.back(device_running(Running::product, from, DType::float32, "cumprod"), x.shape()).to(x.dtype());
+  }
   const Array out = empty_like(from);
   for_rows<float>(from, out, [](const float* a, float* y, int64_t n) {
     double product = 1;
@@ -115,6 +125,10 @@ Array cumprod(const Array& x, int64_t axis) {
 Array cumprod_backward(const Array& dy, const Array& x, int64_t axis) {
   const Rows rows(x, axis, "cumprod");
   const Array from = rows.of(x.to(DType::float32));
+  if (x.device() != Device::cpu) {
+    const Array d = rows.of(dy.to(DType::float32));
+    return rows.back(device_products_so_far(from, d), x.shape()).to(dy.dtype());
+  }
   const Array dx = rows.of(dy.to(DType::float32)).clone();
   for_rows<float>(from, dx, [](const float* a, float* d, int64_t n) {
     double suffix = 0;

@@ -52,7 +52,7 @@ int64_t Axes::count() const {
   return out;
 }
 
-Gathered::Gathered(const Axes& axes, bool rows) : shape_(axes.shape) {
+Gathered::Gathered(const Axes& axes, Inner inner) : shape_(axes.shape) {
   Segment segments[Shape::max_rank];
   Segment* end = segments;
   for (int axis = 0; axis < shape_.rank(); ++axis) {
@@ -63,8 +63,8 @@ Gathered::Gathered(const Axes& axes, bool rows) : shape_(axes.shape) {
   const auto is_reduced = [](const Segment& s) { return s.reduced; };
   const auto runs = std::count_if(segments, end, is_reduced);
   Segment* first = std::find_if(segments, end, is_reduced);
-  const bool narrow = runs == 1 && product(first + 1, end) < 8;
-  if (runs > 1 || rows || narrow) {
+  const bool narrow = inner == Inner::wide && runs == 1 && product(first + 1, end) < 8;
+  if (runs > 1 || inner == Inner::none || narrow) {
     for (; !std::all_of(first, end, is_reduced); first = std::find_if(segments, end, is_reduced)) {
       moves_.push_back({product(segments, first), first->size, product(first + 1, end)});
       std::rotate(first, first + 1, end);

@@ -43,12 +43,13 @@ void for_groups(const Axes& axes, const Body& body) {
   }
 }
 
-// Reduced axes that do not lie side by side are brought together by a copy; so is a short inner axis, which would leave
-// most lanes of a vector idle.
+// Reduced axes that do not lie side by side are brought together by a copy.
 class Gathered {
  public:
-  // rows: always as [outer, n, 1].
-  explicit Gathered(const Axes& axes, bool rows = false);
+  // What may lie behind them: nothing (rows [outer, n, 1]), enough to fill most lanes of a vector, anything. The rest
+  // is copied away.
+  enum class Inner { none, wide, any };
+  explicit Gathered(const Axes& axes, Inner inner = Inner::wide);
 
   int64_t outer() const { return outer_; }
   int64_t n() const { return n_; }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ops/reduce/axes.h"
+#include "ops/reduce/device.h"
 #include "ops/reduce/reduce.h"
 
 namespace nonet {
@@ -57,7 +58,8 @@ Array reduce_norm(const Array& x, const Axes& axes, bool keepdim, double p) {
   const bool extreme = std::isinf(p);
   check(!(extreme || p < 0) || axes.count() > 0 || axes.result(false).numel() == 0, "norm: p = ", p,
         " has no value for an empty slice, got shape ", x.shape());
-  const Gathered view(axes, true);
+  if (x.device() != Device::cpu) return device_norm(x, axes, keepdim, p);
+  const Gathered view(axes, Gathered::Inner::none);
   const Array from = view.gather(x.to(DType::float32));
   const Array out(axes.result(keepdim));
   const auto same = [](double v) { return v; };
@@ -84,7 +86,8 @@ Array reduce_norm(const Array& x, const Axes& axes, bool keepdim, double p) {
 }
 
 Array norm_backward(const Array& dy, const Array& x, const Array& y, const Axes& axes, double p) {
-  const Gathered view(axes, true);
+  if (x.device() != Device::cpu) return device_gradient(ReduceGradient::norm, dy, x, y, {}, axes, p);
+  const Gathered view(axes, Gathered::Inner::none);
   const Array from = view.gather(x.to(DType::float32));
   const Array norms = y.plain().to(DType::float32);
   const Array d = dy.plain().to(DType::float32);

@@ -5,6 +5,7 @@
 
 #include "array/axis.h"
 #include "ops/reduce/axes.h"
+#include "ops/reduce/device.h"
 
 namespace nonet {
 
@@ -110,6 +111,10 @@ Array fold_exact(const Array& x, const Axes& axes, bool keepdim, DType dtype, To
   return out;
 }
 
+bool on_device(const Array& x) {
+  return x.device() != Device::cpu;
+}
+
 constexpr auto is_true = [](auto x) {
   if constexpr (std::is_same_v<decltype(x), bfloat16>) {
     return to_float(x) != 0.f;
@@ -129,6 +134,7 @@ constexpr auto as_int64 = [](auto x) -> int64_t {
 }  // namespace
 
 Array reduce_sum(const Array& x, const Axes& axes, bool keepdim) {
+  if (on_device(x)) return device_sum(x, axes, keepdim, Fold::sum);
   if (!is_floating(x.dtype())) {
     return fold_exact(x, axes, keepdim, DType::int64, int64_t{0}, as_int64, [](int64_t a, int64_t b) {
       return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
@@ -140,6 +146,7 @@ Array reduce_sum(const Array& x, const Axes& axes, bool keepdim) {
 Array sum_backward(const Array& dy, const Axes& axes, float scale) {
   check(dy.numel() == axes.result(false).numel(), "sum: gradient must have shape ", axes.result(false), ", got ",
         dy.shape());
+  if (on_device(dy)) return device_sum_gradient(dy, axes, scale);
   Array dx = (scale == 1.f ? dy.plain().to(DType::float32) : each(dy, [&](float v) {
                return v * scale;
              })).reshape(axes.result(true));
@@ -156,11 +163,13 @@ Array sum_backward(const Array& dy, const Axes& axes, float scale) {
 Array reduce_mean(const Array& x, const Axes& axes, bool keepdim) {
   check_floating(x, "mean", "input");
   const float n = static_cast<float>(axes.count());
+  if (on_device(x)) return device_fold(x, axes, keepdim, Fold::sum, n, "mean");
   const Array total = fold_values(x, axes, keepdim, Fold::sum);
   return each(total, [&](float v) { return v / n; }).reshape(total.shape()).to(x.dtype());
 }
 
 Array reduce_prod(const Array& x, const Axes& axes, bool keepdim) {
+  if (on_device(x)) return device_sum(x, axes, keepdim, Fold::product);
   if (!is_floating(x.dtype())) {
     return fold_exact(x, axes, keepdim, DType::int64, int64_t{1}, as_int64, [](int64_t a, int64_t b) {
       return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
@@ -171,9 +180,10 @@ Array reduce_prod(const Array& x, const Axes& axes, bool keepdim) {
 
 // Products of all the others, from both ends: no division, so zeros are no special case.
 Array prod_backward(const Array& dy, const Array& x, const Axes& axes) {
-  const Gathered view(axes, true);
+  const Gathered view(axes, Gathered::Inner::none);
   const Array from = gathered_floats(x, view);
   const Array d = dy.plain().to(DType::float32);
+  if (on_device(x)) return view.restore(device_products(from.reshape({view.outer(), view.n()}), d)).to(dy.dtype());
   const Array dx = empty_like(from);
   const int64_t n = view.n();
   parallel_for(view.outer(), 1 + 16384 / (n + 1), [&](int64_t begin, int64_t end) {
@@ -200,6 +210,7 @@ Array reduce_extreme(const Array& x, const Axes& axes, bool keepdim, bool larges
   const char* op = largest ? "amax" : "amin";
   check(axes.count() > 0 || axes.result(false).numel() == 0, op, ": an empty slice has no ",
         largest ? "maximum" : "minimum", ", got shape ", x.shape());
+  if (on_device(x)) return device_amax(x, axes, keepdim, largest);
   if (!is_floating(x.dtype())) {
     const int64_t first = largest ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int64_t>::max();
     return fold_exact(x, axes, keepdim, DType::int64, first, as_int64,
@@ -210,6 +221,7 @@ Array reduce_extreme(const Array& x, const Axes& axes, bool keepdim, bool larges
 }
 
 Array extreme_backward(const Array& dy, const Array& x, const Array& y, const Axes& axes) {
+  if (on_device(x)) return device_gradient(ReduceGradient::extreme, dy, x, y, {}, axes, 0);
   const Gathered view(axes);
   const Array from = gathered_floats(x, view);
   const Array value = y.plain().to(DType::float32);
@@ -220,6 +232,7 @@ Array extreme_backward(const Array& dy, const Array& x, const Array& y, const Ax
 
 Array reduce_logsumexp(const Array& x, const Axes& axes, bool keepdim) {
   check_floating(x, "logsumexp", "input");
+  if (on_device(x)) return device_logsumexp(x, axes, keepdim);
   const Array from = gathered_floats(x, Gathered(axes));
   const Array m = each(fold(from, Fold::maximum), [](float v) { return std::isinf(v) ? 0.f : v; });
   const Array total = fold(from, Fold::sum, Term::exp_offset, m);
@@ -227,6 +240,7 @@ Array reduce_logsumexp(const Array& x, const Axes& axes, bool keepdim) {
 }
 
 Array logsumexp_backward(const Array& dy, const Array& x, const Array& y, const Axes& axes) {
+  if (on_device(x)) return device_gradient(ReduceGradient::logsumexp, dy, x, y, {}, axes, 0);
   const Gathered view(axes);
   // Where all of x is -inf, so is y: the gradient there is 0, not exp(-inf + inf).
   const Array offset = each(y, [](float v) { return v == -std::numeric_limits<float>::infinity() ? 0.f : v; });
@@ -250,9 +264,10 @@ float wide_deviation(const float* x, int64_t n, int64_t stride, double mean, dou
 
 Moments reduce_var(const Array& x, const Axes& axes, bool keepdim, double correction, bool root) {
   check_floating(x, root ? "std" : "var", "input");
+  const float freedom = std::max(0.f, static_cast<float>(static_cast<double>(axes.count()) - correction));
+  if (on_device(x)) return device_moments(x, axes, keepdim, freedom, root);
   const Array from = gathered_floats(x, Gathered(axes));
   const float n = static_cast<float>(axes.count());
-  const float freedom = std::max(0.f, static_cast<float>(static_cast<double>(axes.count()) - correction));
   const Array mean = each(fold(from, Fold::sum), [&](float v) { return v / n; });
   const Array squares = fold(from, Fold::sum, Term::squared_offset, mean);
   const Array out = each(squares, [&](float v) { return root ? std::sqrt(v / freedom) : v / freedom; });
@@ -271,8 +286,11 @@ Moments reduce_var(const Array& x, const Axes& axes, bool keepdim, double correc
 
 Array var_backward(const Array& dy, const Array& x, const Array& y, const Array& mean, const Axes& axes,
                    double correction, bool root) {
-  const Gathered view(axes);
   const float freedom = std::max(0.f, static_cast<float>(static_cast<double>(axes.count()) - correction));
+  if (on_device(x)) {
+    return device_gradient(root ? ReduceGradient::deviation : ReduceGradient::variance, dy, x, y, mean, axes, freedom);
+  }
+  const Gathered view(axes);
   const Array d = each(dy, y, [&](float g, float v) {
     if (!root) return 2.f * g / freedom;
     return v == 0.f ? 0.f : g / (v * freedom);
@@ -281,12 +299,16 @@ Array var_backward(const Array& dy, const Array& x, const Array& y, const Array&
 }
 
 Array count_nonzero(const Array& x, const Axes& axes, bool keepdim) {
+  if (on_device(x)) return device_exact(x, axes, keepdim, ExactFold::nonzero, DType::int64, "count_nonzero");
   return fold_exact(
       x, axes, keepdim, DType::int64, int64_t{0}, [](auto v) { return int64_t{is_true(v)}; },
       [](int64_t a, int64_t b) { return a + b; });
 }
 
 Array reduce_truth(const Array& x, const Axes& axes, bool keepdim, bool all) {
+  if (on_device(x)) {
+    return device_exact(x, axes, keepdim, all ? ExactFold::all : ExactFold::any, DType::boolean, all ? "all" : "any");
+  }
   return fold_exact(
       x, axes, keepdim, DType::boolean, all, [](auto v) { return is_true(v); },
       [&](bool a, bool b) { return all ? a && b : a || b; });

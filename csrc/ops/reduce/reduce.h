@@ -58,6 +58,78 @@ struct ReduceKernels {
 };
 NONET_KERNELS(ReduceKernels, reduce_kernels);
 
+// How a device cuts a reduction of the middle axis of [outer, n, inner]: into `spans` parts of `span` elements, each
+// reduced by one block or less, and then together. The cuts depend on the sizes only, and so do the numbers.
+struct ReducePlan {
+  int64_t outer;
+  int64_t n;
+  int64_t inner;
+  int64_t span;
+  int64_t spans;  // at least 1
+};
+ReducePlan reduce_plan(int64_t outer, int64_t n, int64_t inner);
+// What is known of a part; parts: [outer, spans, inner] of them.
+inline constexpr int64_t reduce_part_bytes = 16;
+
+enum class ExactFold { sum, product, maximum, minimum, nonzero, all, any };
+// Which rule of the table above gives dx.
+enum class ReduceGradient { sum, extreme, logsumexp, variance, deviation, norm };
+
+// x: [outer, n, inner] of any dtype that the op knows, results: [outer, inner]. `parts`: scratch, null if there is only
+// one part. Floats are float32 or bfloat16; sums of float32 run in chains of 128 at most and then in trees.
+struct ReduceDevice {
+  static constexpr const char* name = "reduce";
+
+  // y, of dtype `to`: the fold divided by a number.
+  void (*fold)(Stream, Fold op, DType dtype, const void* x, DType to, void* y, float divisor, const ReducePlan& plan,
+               void* parts);
+  // y, var, mean: of x's dtype. float64 inside but for logsumexp, where a running maximum makes it one pass.
+  void (*logsumexp)(Stream, DType dtype, const void* x, void* y, const ReducePlan& plan, void* parts);
+  void (*moments)(Stream, DType dtype, const void* x, void* var, void* mean, double freedom, bool root,
+                  const ReducePlan& plan, void* parts);
+  void (*norm)(Stream, DType dtype, const void* x, void* y, double p, const ReducePlan& plan, void* parts);
+  // y: int64 for sum, product and nonzero, x's dtype (an integer or bool) for the extremes, bool for all and any. Sums
+  // and products wrap around.
+  void (*exact)(Stream, ExactFold op, DType dtype, const void* x, void* y, const ReducePlan& plan, void* parts);
+  // The largest or smallest value, NaN counting as such, and its first position. Any dtype.
+  void (*extreme)(Stream, DType dtype, const void* x, void* values, int64_t* positions, bool largest,
+                  const ReducePlan& plan, void* parts);
+  // How many x (or |x|) are y, or NaN like y.
+  void (*ties)(Stream, DType dtype, const void* x, const void* y, float* count, bool absolute, const ReducePlan& plan,
+               void* parts);
+};
+
+struct ReduceGradientDevice {
+  static constexpr const char* name = "reduce_gradient";
+
+  // dx of dy, x, y, all of one dtype but for `ties`, which only extremes and norms of infinite p read; x and y may be
+  // null where the rule does not name them. number: what dy is multiplied by (sum), the degrees of freedom (variance,
+  // deviation), p (norm). mean: of variance and deviation.
+  void (*run)(Stream, ReduceGradient rule, DType dtype, const void* dy, const void* x, const void* y, const void* mean,
+              const float* ties, double number, void* dx, int64_t outer, int64_t n, int64_t inner);
+};
+
+enum class Running { sum, sum_reversed, product, times_before, times_behind, suffix };
+
+// Along rows [rows, n], n > 0, contiguous. Long rows are cut into spans: parts is scratch of running_part_bytes for
+// each, null if there is one per row.
+inline constexpr int64_t running_span = 8192;
+inline constexpr int64_t running_part_bytes = 16;
+struct RunningDevice {
+  static constexpr const char* name = "running";
+
+  // sum, sum_reversed (from the end on), product: y_j as above, in float64, or of integers in int64; times_before:
+  // y_j *= prod_{k < j} x_k; times_behind: y_j *= prod_{k > j} x_k; suffix: y_j = s_j of cumprod's gradient. Products
+  // of a span must be float64 numbers. x, y and dy (null but for suffix) are float32; sums take any dtype, which y has
+  // as well, or int64 for integers.
+  void (*run)(Stream, Running rule, DType dtype, const void* x, const void* dy, void* y, int64_t rows, int64_t n,
+              void* parts);
+  // dx[o, positions[o, k, i], i] = dy[o, k, i] for elements of `size` bytes; dx [outer, n, inner] is left elsewhere.
+  // Positions outside [0, n) place nothing.
+  void (*place)(Stream, int size, const void* dy, const int64_t* positions, void* dx, int64_t outer, int64_t k,
+                int64_t n, int64_t inner);
+};
+
 // Errors of all: IndexError for an axis; TypeError for integers where a result is floating; ValueError where there is
 // no result for an empty slice (maximum, minimum and their positions). A reduced axis is dropped, or 1 with keepdim.
 Array reduce_sum(const Array& x, const Axes& axes, bool keepdim);

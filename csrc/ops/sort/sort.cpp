@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "array/axis.h"
+#include "array/launch.h"
+#include "ops/reduce/reduce.h"
 
 namespace nonet {
 
@@ -82,12 +84,17 @@ Sorted sort(const Array& x, int64_t axis, int64_t k, bool descending, const char
 }
 
 Array place_along(const Array& dy, const Array& positions, const Shape& shape, int64_t axis) {
-  const Array dx = zeros(shape, dy.dtype());
+  const Array dx = zeros(shape, dy.dtype(), dy.device());
   const auto [outer, n, inner] =
       shape.rank() == 0 ? AxisView{1, 1, 1} : around(shape, normal_axis(axis, shape.rank(), "place_along"));
   if (dy.numel() == 0) return dx;
   const int64_t k = dy.numel() / (outer * inner);
   const Array from = dy.plain();
+  if (dy.device() != Device::cpu) {
+    on_device(&RunningDevice::place, "place_along", dx, static_cast<int>(item_size(dy.dtype())), from, positions, dx,
+              outer, k, n, inner);
+    return dx;
+  }
   const int64_t* index = positions.data<int64_t>();
   visit(dy.dtype(), [&, outer = outer, n = n, inner = inner](auto type) {
     using T = typename decltype(type)::type;

@@ -1,0 +1,336 @@
+// Reductions of the middle axis of [outer, n, inner], for .cu files that say by a type what is reduced:
+//
+//   struct Rule {
+//     struct State;                       // what is known of a part: trivially copyable, 4, 8 or 16 bytes
+//     struct Local;                       // what a result wants to know of its first element, or of another array
+//     static constexpr int pack;          // elements of a vector load
+//     State identity() const;
+//     Local local(int64_t first, int64_t result) const;           // first: offset of x[o, 0, i]; read if n > 0
+//     int head(int64_t at) const;         // elements from offset `at` to where packs are aligned; -1: none are
+//     Items<count> load<count>(int64_t at, int64_t j) const;      // elements at … at + count - 1 of the input(s)
+//     void take(State&, const Local&, const Items&, int k, int64_t j) const;  // the k-th of these, which is x[o, j, i]
+//     State join(State, State) const;     // of two parts, in any order
+//     void finish(State, int64_t first, int64_t result) const;    // writes the result
+//   };
+//
+// OneInput<T> is the part of it that reads an array. run_fold(stream, rule, plan, aligned, parts) launches.
+#pragma once
+
+#include "base/dtype.h"
+#include "cuda/elements.cuh"
+#include "cuda/table.cuh"
+#include "cuda/warp.cuh"
+#include "ops/reduce/reduce.h"
+
+namespace nonet::NONET_CUDA_NS {
+
+template <class T>
+struct OneInput {
+  static constexpr int pack = pack_size<T>() < 8 ? pack_size<T>() : 8;
+  const T* x;
+
+  NONET_DEVICE int head(int64_t at) const {
+    constexpr int bytes = pack * sizeof(T);
+    const auto past = static_cast<int>(reinterpret_cast<uintptr_t>(x + at) % bytes);
+    return past == 0 ? 0 : (bytes - past) / static_cast<int>(sizeof(T));
+  }
+  template <int count>
+  NONET_DEVICE Pack<T, count> load(int64_t at, int64_t) const {
+    return load_pack<count>(x + at);
+  }
+};
+
+// A float result in either floating dtype.
+struct FloatOutput {
+  void* y;
+  bool bf16;
+  NONET_DEVICE void put(int64_t i, float value) const {
+    if (bf16) {
+      static_cast<bfloat16*>(y)[i] = from_float<bfloat16>(value);
+    } else {
+      static_cast<float*>(y)[i] = value;
+    }
+  }
+};
+
+struct Nothing {};
+
+namespace detail {
+
+constexpr int fold_threads = 256;
+
+// Over j in [begin, end), which lie side by side; lane `lane` of `width`.
+template <class Rule>
+NONET_DEVICE typename Rule::State fold_row(const Rule& rule, const typename Rule::Local& local, int64_t first,
+                                           int64_t begin, int64_t end, int lane, int width) {
+  using State = typename Rule::State;
+  constexpr int pack = Rule::pack;
+  constexpr int chains = 4;                // independent of each other, for the sake of speed and of rounding
+  constexpr int batch = pack > 4 ? 2 : 4;  // loads under way
+  State part[chains];
+  NONET_UNROLL
+  for (int k = 0; k < chains; ++k) part[k] = rule.identity();
+  int64_t edge = begin;  // where the packs begin
+  int64_t last = begin;  // and end
+  if (const int head = rule.head(first + begin); head >= 0) {
+    edge = begin + head < end ? begin + head : end;
+    last = edge + (end - edge) / pack * pack;
+  }
+  const int64_t step = int64_t{width} * pack;
+  int64_t j = edge + int64_t{lane} * pack;
+  for (; j + (batch - 1) * step < last; j += batch * step) {
+    decltype(rule.template load<pack>(0, 0)) items[batch];
+    NONET_UNROLL
+    for (int b = 0; b < batch; ++b) items[b] = rule.template load<pack>(first + j + b * step, j + b * step);
+    NONET_UNROLL
+    for (int b = 0; b < batch; ++b) {
+      NONET_UNROLL
+      for (int k = 0; k < pack; ++k) rule.take(part[k % chains], local, items[b], k, j + b * step + k);
+    }
+  }
+  for (; j < last; j += step) {
+    const auto items = rule.template load<pack>(first + j, j);
+    NONET_UNROLL
+    for (int k = 0; k < pack; ++k) rule.take(part[k % chains], local, items, k, j + k);
+  }
+  // What is left before and behind the packs.
+  const int64_t rest = edge - begin + end - last;
+  for (int64_t i = lane; i < rest; i += width) {
+    const int64_t at = i < edge - begin ? begin + i : last + i - (edge - begin);
+    rule.take(part[0], local, rule.template load<1>(first + at, at), 0, at);
+  }
+  return rule.join(rule.join(part[0], part[1]), rule.join(part[2], part[3]));
+}
+
+// Of `width` threads, a power of two up to 32 or the whole block; the result counts in the first of them.
+template <class Rule>
+NONET_DEVICE typename Rule::State join_threads(const Rule& rule, typename Rule::State state, int width) {
+  using State = typename Rule::State;
+  const auto join = [&](State a, State b) { return rule.join(a, b); };
+  if (width <= 32) return warp_reduce(state, join, width);
+  state = warp_reduce(state, join);
+  State* scratch = shared_memory<State>();
+  if (lane_index() == 0) scratch[warp_index()] = state;
+  block_sync();
+  if (thread_rank() == 0) {
+    for (int w = 1; w < width / 32; ++w) state = rule.join(state, scratch[w]);
+  }
+  return state;
+}
+
+// inner = 1: `width` threads to a part.
+template <class Rule>
+struct FoldRows {
+  static constexpr int max_threads = fold_threads;
+  Rule rule;
+
+  NONET_DEVICE void operator()(const ReducePlan& plan, int width, typename Rule::State* parts) const {
+    const int64_t part = (int64_t{block_index().x} * block_size().x + thread_rank()) / width;
+    const int64_t row = quotient(part, plan.spans);
+    auto state = rule.identity();
+    if (row < plan.outer) {
+      const int64_t begin = (part - row * plan.spans) * plan.span;
+      const int64_t end = begin + plan.span < plan.n ? begin + plan.span : plan.n;
+      if (begin < end) {
+        const int64_t first = row * plan.n;
+        state = fold_row(rule, rule.local(first, row), first, begin, end, thread_rank() % width, width);
+      }
+    }
+    state = join_threads(rule, state, width);
+    if (row >= plan.outer || thread_rank() % width != 0) return;
+    if (parts != nullptr) {
+      parts[part] = state;
+    } else {
+      rule.finish(state, row * plan.n, row);
+    }
+  }
+};
+
+// inner > 1: `columns` threads side by side, each with `pack` columns, and below them more threads for other j.
+template <class Rule>
+struct FoldColumns {
+  static constexpr int max_threads = fold_threads;
+  static constexpr int pack = Rule::pack < 4 ? Rule::pack : 4;
+  Rule rule;
+
+  NONET_DEVICE void operator()(const ReducePlan& plan, int columns, bool packed, typename Rule::State* parts) const {
+    if (packed) {
+      fold<pack>(plan, columns, parts);
+    } else {
+      fold<1>(plan, columns, parts);
+    }
+  }
+
+  template <int count>
+  NONET_DEVICE void fold(const ReducePlan& plan, int columns, typename Rule::State* parts) const {
+    using State = typename Rule::State;
+    const int64_t tile = int64_t{columns} * count;
+    const int64_t tiles = (plan.inner + tile - 1) / tile;
+    const int64_t part = quotient(block_index().x, tiles);  // o * spans + s
+    const int64_t o = quotient(part, plan.spans);
+    const int64_t i = (block_index().x - part * tiles) * tile + thread_rank() % columns * count;
+    const int64_t begin = (part - o * plan.spans) * plan.span;
+    const int64_t end = begin + plan.span < plan.n ? begin + plan.span : plan.n;
+    const int64_t first = o * plan.n * plan.inner + i;
+    const int row = thread_rank() / columns;
+    const int rows = block_size().x / columns;
+    State state[count];
+    NONET_UNROLL
+    for (int k = 0; k < count; ++k) state[k] = rule.identity();
+    if (i < plan.inner && begin < end) {
+      fold_columns<count>(state, first, o * plan.inner + i, plan.inner, begin + row, end, rows);
+    }
+    if (rows > 1) join_rows<count>(state, row, rows, columns);
+    if (row > 0 || i >= plan.inner) return;
+    NONET_UNROLL
+    for (int k = 0; k < count; ++k) {
+      if (parts != nullptr) {
+        parts[part * plan.inner + i + k] = state[k];
+      } else {
+        rule.finish(state[k], first + k, o * plan.inner + i + k);
+      }
+    }
+  }
+
+ private:
+  template <int count, class State>
+  NONET_DEVICE void fold_columns(State (&state)[count], int64_t first, int64_t result, int64_t inner, int64_t j,
+                                 int64_t end, int step) const {
+    constexpr int batch = 4;
+    typename Rule::Local local[count];
+    NONET_UNROLL
+    for (int k = 0; k < count; ++k) local[k] = rule.local(first + k, result + k);
+    for (; j + (batch - 1) * step < end; j += batch * step) {
+      decltype(rule.template load<count>(0, 0)) items[batch];
+      NONET_UNROLL
+      for (int b = 0; b < batch; ++b) {
+        items[b] = rule.template load<count>(first + (j + b * step) * inner, j + b * step);
+      }
+      NONET_UNROLL
+      for (int b = 0; b < batch; ++b) {
+        NONET_UNROLL
+        for (int k = 0; k < count; ++k) rule.take(state[k], local[k], items[b], k, j + b * step);
+      }
+    }
+    for (; j < end; j += step) {
+      const auto items = rule.template load<count>(first + j * inner, j);
+      NONET_UNROLL
+      for (int k = 0; k < count; ++k) rule.take(state[k], local[k], items, k, j);
+    }
+  }
+
+  // Into the first row of threads, by a tree.
+  template <int count, class State>
+  NONET_DEVICE void join_rows(State (&state)[count], int row, int rows, int columns) const {
+    State* shared = shared_memory<State>();
+    const int threads = rows * columns;
+    for (int half = rows / 2; half > 0; half /= 2) {
+      if (row >= half && row < 2 * half) {
+        NONET_UNROLL
+        for (int k = 0; k < count; ++k) shared[k * threads + thread_rank()] = state[k];
+      }
+      block_sync();
+      if (row < half) {
+        NONET_UNROLL
+        for (int k = 0; k < count; ++k) {
+          state[k] = rule.join(state[k], shared[k * threads + thread_rank() + half * columns]);
+        }
+      }
+    }
+  }
+};
+
+// The parts of every result, `width` threads to one.
+template <class Rule>
+struct FoldParts {
+  static constexpr int max_threads = fold_threads;
+  Rule rule;
+
+  NONET_DEVICE void operator()(const ReducePlan& plan, int width, const typename Rule::State* parts) const {
+    const int64_t result = (int64_t{block_index().x} * block_size().x + thread_rank()) / width;
+    const int64_t o = quotient(result, plan.inner);
+    const int64_t i = result - o * plan.inner;
+    auto state = rule.identity();
+    if (o < plan.outer) {
+      for (int64_t s = thread_rank() % width; s < plan.spans; s += width) {
+        state = rule.join(state, parts[(o * plan.spans + s) * plan.inner + i]);
+      }
+    }
+    state = join_threads(rule, state, width);
+    if (o < plan.outer && thread_rank() % width == 0) rule.finish(state, o * plan.n * plan.inner + i, result);
+  }
+};
+
+inline int power_of_two_from(int64_t n, int most) {
+  int out = 1;
+  while (out < n && out < most) out *= 2;
+  return out;
+}
+
+// Blocks of groups of `width` threads, `count` groups in all.
+template <class Kernel, class... Args>
+void run_groups(Stream stream, int64_t count, int width, int shared_bytes, const Kernel& kernel, const Args&... args) {
+  int threads = width;
+  while (threads < 32 || (threads < fold_threads && threads < count * width)) threads *= 2;
+  const int64_t groups = threads / width;
+  run(stream, (count + groups - 1) / groups, threads, shared_bytes, kernel, args...);
+}
+
+template <class Rule>
+void run_rows(Stream stream, const Rule& rule, const ReducePlan& plan, typename Rule::State* parts) {
+  constexpr int shared_bytes = fold_threads / 32 * sizeof(typename Rule::State);
+  // A warp is enough where every lane gets a few packs.
+  const int64_t packs = (plan.span + Rule::pack - 1) / Rule::pack;
+  const int width = packs > 512 ? fold_threads : power_of_two_from(packs, 32);
+  run_groups(stream, plan.outer * plan.spans, width, shared_bytes, FoldRows<Rule>{rule}, plan, width, parts);
+}
+
+template <class Rule>
+void run_columns(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, typename Rule::State* parts) {
+  constexpr int pack = FoldColumns<Rule>::pack;
+  const bool packed = aligned && plan.inner % pack == 0;
+  const int64_t wide = (plan.inner + (packed ? pack - 1 : 0)) / (packed ? pack : 1);
+  int columns = power_of_two_from(wide, 32);
+  // Threads that would have less than a few elements each go beside the others instead of below.
+  while (columns < wide && columns < fold_threads && fold_threads / columns > plan.span / 4) columns *= 2;
+  int threads = columns;
+  while (threads < 32 || (threads < fold_threads && threads / columns < plan.span)) threads *= 2;
+  const int64_t tile = int64_t{columns} * (packed ? pack : 1);
+  const int64_t blocks = plan.outer * plan.spans * ((plan.inner + tile - 1) / tile);
+  const auto shared_bytes = static_cast<int>(threads > columns ? pack * threads * sizeof(typename Rule::State) : 0);
+  run(stream, blocks, threads, shared_bytes, FoldColumns<Rule>{rule}, plan, columns, packed, parts);
+}
+
+}  // namespace detail
+
+// The states of all parts, [outer, spans, inner]; `aligned`: the inputs begin at a multiple of 16 bytes.
+template <class Rule>
+void run_fold_parts(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* parts) {
+  static_assert(sizeof(typename Rule::State) <= reduce_part_bytes);
+  auto* states = static_cast<typename Rule::State*>(parts);
+  if (plan.inner == 1) {
+    detail::run_rows(stream, rule, plan, states);
+  } else {
+    detail::run_columns(stream, rule, plan, aligned, states);
+  }
+}
+
+// parts: null if the plan has one per result.
+template <class Rule>
+void run_fold(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* parts) {
+  run_fold_parts(stream, rule, plan, aligned, parts);
+  if (parts == nullptr) return;
+  using State = typename Rule::State;
+  constexpr int shared_bytes = detail::fold_threads / 32 * sizeof(State);
+  const int width = plan.spans > 256 ? detail::fold_threads : detail::power_of_two_from(plan.spans, 32);
+  detail::run_groups(stream, plan.outer * plan.inner, width, shared_bytes, detail::FoldParts<Rule>{rule}, plan, width,
+                     static_cast<const State*>(parts));
+}
+
+// Whether packs of all arrays are aligned at their beginning.
+template <class... Pointers>
+bool begins_aligned(const Pointers*... pointers) {
+  return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+}  // namespace nonet::NONET_CUDA_NS
