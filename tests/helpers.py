@@ -50,7 +50,6 @@ NOT_EMULATED = {
     "test_norm",
     "test_pad",
     "test_pool",
-    "test_softmax",
     "test_sort",
 }
 

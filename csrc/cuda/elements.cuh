@@ -52,6 +52,31 @@ NONET_DEVICE void for_packs(int64_t n, bool packed, const Body& body) {
   for_grid(n - packs * pack, [&](int64_t i) { body(packs * pack + i, Count<1>{}); });
 }
 
+// How many elements lie before the first pack that is aligned in all arrays, or -1 if there is none.
+template <int pack, class T, class... Others>
+NONET_DEVICE int head_of(const T* p, const Others*... others) {
+  const auto past = [](const auto* q) { return static_cast<int>(reinterpret_cast<uintptr_t>(q) / sizeof(*q) % pack); };
+  const int first = past(p);
+  if (((past(others) != first) || ...)) return -1;
+  return first == 0 ? 0 : pack - first;
+}
+
+// The same loop over [begin, end) by the threads `lane` of `width`; the packs begin at begin + head, none if head < 0.
+template <int pack, class Body>
+NONET_DEVICE void for_span(int64_t begin, int64_t end, int head, int lane, int width, const Body& body) {
+  int64_t edge = begin;
+  int64_t last = begin;
+  if (head >= 0) {
+    edge = begin + head < end ? begin + head : end;
+    last = edge + (end - edge) / pack * pack;
+  }
+  for (int64_t i = edge + int64_t{lane} * pack; i < last; i += int64_t{width} * pack) body(i, Count<pack>{});
+  const int64_t before = edge - begin;
+  for (int64_t i = lane; i < before + end - last; i += width) {
+    body(i < before ? begin + i : last + i - before, Count<1>{});
+  }
+}
+
 // y = f(x, …) for each element of the packs.
 template <int n, class Function, class Y, class... X>
 NONET_DEVICE void map_pack(const Function& f, Y* y, const Pack<X, n>&... x) {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op
+from helpers import check_op, use_place
 from nonet.nn import functional as F
 
 
@@ -55,6 +55,49 @@ def test_extreme_values():
     with np.errstate(invalid="ignore", divide="ignore"):
         check_op(nonet.softmax, reference, [x], attrs={"dim": 1}, grad=False)
         check_op(nonet.log_softmax, log_reference, [x], attrs={"dim": 1}, grad=False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"),
+    [
+        *(((300, n), 1) for n in (2, 3, 8, 33, 128, 200)),
+        *(((3, n), 1) for n in (512, 700, 1024, 1500, 3000, 4096, 8000, 20_000, 40_001)),
+        ((64, 9000), 1),
+        *(((2, n, 5), 1) for n in (2, 70, 300)),
+        ((2, 21, 132), 1),
+        ((700, 64), 0),
+        ((9001, 3), 0),
+    ],
+)
+def test_every_way_on_a_device(shape, dim):
+    with use_place("emulator") as device:
+        rng = np.random.default_rng(1)
+        x = rng.standard_normal(shape) * 10
+        g = rng.standard_normal(shape)
+        for op in (nonet.softmax, nonet.log_softmax):
+            for dtype in ("float32", "bfloat16"):
+                results = []
+                for place in ("cpu", device):
+                    t = nonet.tensor(x, dtype=dtype, device=place, requires_grad=True)
+                    y = op(t, dim)
+                    y.backward(nonet.tensor(g, dtype=dtype, device=place))
+                    results.append([v.cpu().to("float32").numpy() for v in (y.detach(), t.grad)])
+                error = 1e-5 if dtype == "float32" else 2.0**-7
+                for got, want in zip(results[1], results[0], strict=True):
+                    np.testing.assert_allclose(got, want, rtol=error, atol=error * np.abs(want).max())
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((2, 20_000), 1), ((40, 3), 0), ((3000, 3), 0), ((5, 300), 1)])
+def test_extreme_values_on_a_device(shape, dim):
+    with use_place("emulator") as device:
+        for value in (np.nan, np.inf, -np.inf, 3e38):
+            x = np.zeros(shape, np.float32)
+            np.moveaxis(x, dim, 1)[1, 17] = value
+            np.moveaxis(x, dim, 1)[0, :] = -np.inf
+            with np.errstate(invalid="ignore", divide="ignore"):
+                for op, ref in ((nonet.softmax, reference), (nonet.log_softmax, log_reference)):
+                    got = op(nonet.tensor(x, device=device), dim).cpu()
+                    np.testing.assert_allclose(got, ref(x.astype(np.float64), dim), rtol=1e-5)
 
 
 def test_bad_input():

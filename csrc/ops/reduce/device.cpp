@@ -33,16 +33,34 @@ ReducePlan reduce_plan(int64_t outer, int64_t n, int64_t inner) {
 
 namespace {
 
+Array scratch(int64_t parts, Device device) {
+  return Array({parts * reduce_part_bytes}, DType::uint8, Format::plain, device);
+}
+
+}  // namespace
+
+Array reduce_parts(const ReducePlan& plan, Device device) {
+  return plan.spans > 1 ? scratch(plan.outer * plan.inner * plan.spans, device) : Array();
+}
+
+Array slice_scratch(const ReducePlan& plan, int64_t registers, Device device) {
+  // Few long slices are worth more blocks than one each.
+  constexpr int64_t few = 64;
+  const bool whole = plan.inner == 1 ? plan.n <= registers && (plan.n <= 4096 || plan.outer >= few)
+                                     : plan.n <= 256 || plan.outer * (plan.inner / 128) >= few;
+  return whole ? Array() : scratch(plan.outer * plan.inner * (plan.spans > 1 ? 1 + plan.spans : 1), device);
+}
+
+namespace {
+
 constexpr auto any = Gathered::Inner::any;
 
 // A reduction of a gathered array: its plan, and scratch for the parts.
 struct Job {
   Job(const Array& x, const Gathered& view)
-      : from(view.gather(x)), plan(reduce_plan(view.outer(), view.n(), view.inner())) {
-    if (plan.spans > 1) {
-      parts = Array({view.results() * plan.spans * reduce_part_bytes}, DType::uint8, Format::plain, x.device());
-    }
-  }
+      : from(view.gather(x)),
+        plan(reduce_plan(view.outer(), view.n(), view.inner())),
+        parts(reduce_parts(plan, x.device())) {}
   Array from;
   ReducePlan plan;
   Array parts;

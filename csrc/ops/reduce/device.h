@@ -6,6 +6,12 @@
 
 namespace nonet {
 
+// Scratch for the parts of a plan; undefined if there is one per result.
+Array reduce_parts(const ReducePlan& plan, Device device);
+// Scratch for maps of slices (slices.cuh); undefined where rows of up to `registers` elements are held in registers, or
+// columns belong to one block.
+Array slice_scratch(const ReducePlan& plan, int64_t registers, Device device);
+
 // The fold divided by a number; floats.
 Array device_fold(const Array& x, const Axes& axes, bool keepdim, Fold op, float divisor, const char* name);
 Array device_exact(const Array& x, const Axes& axes, bool keepdim, ExactFold op, DType to, const char* name);

@@ -16,6 +16,8 @@
 // OneInput<T> is the part of it that reads an array. run_fold(stream, rule, plan, aligned, parts) launches.
 #pragma once
 
+#include <algorithm>
+
 #include "base/dtype.h"
 #include "cuda/elements.cuh"
 #include "cuda/table.cuh"
@@ -29,11 +31,7 @@ struct OneInput {
   static constexpr int pack = pack_size<T>() < 8 ? pack_size<T>() : 8;
   const T* x;
 
-  NONET_DEVICE int head(int64_t at) const {
-    constexpr int bytes = pack * sizeof(T);
-    const auto past = static_cast<int>(reinterpret_cast<uintptr_t>(x + at) % bytes);
-    return past == 0 ? 0 : (bytes - past) / static_cast<int>(sizeof(T));
-  }
+  NONET_DEVICE int head(int64_t at) const { return head_of<pack>(x + at); }
   template <int count>
   NONET_DEVICE Pack<T, count> load(int64_t at, int64_t) const {
     return load_pack<count>(x + at);
@@ -178,7 +176,7 @@ struct FoldColumns {
     NONET_UNROLL
     for (int k = 0; k < count; ++k) state[k] = rule.identity();
     if (i < plan.inner && begin < end) {
-      fold_columns<count>(state, first, o * plan.inner + i, plan.inner, begin + row, end, rows);
+      this->columns<count>(state, first, o * plan.inner + i, plan.inner, begin + row, end, rows);
     }
     if (rows > 1) join_rows<count>(state, row, rows, columns);
     if (row > 0 || i >= plan.inner) return;
@@ -192,10 +190,10 @@ struct FoldColumns {
     }
   }
 
- private:
+  // `count` columns from offset `first` on, elements j, j + step …
   template <int count, class State>
-  NONET_DEVICE void fold_columns(State (&state)[count], int64_t first, int64_t result, int64_t inner, int64_t j,
-                                 int64_t end, int step) const {
+  NONET_DEVICE void columns(State (&state)[count], int64_t first, int64_t result, int64_t inner, int64_t j, int64_t end,
+                            int step) const {
     constexpr int batch = 4;
     typename Rule::Local local[count];
     NONET_UNROLL
@@ -285,20 +283,30 @@ void run_rows(Stream stream, const Rule& rule, const ReducePlan& plan, typename 
   run_groups(stream, plan.outer * plan.spans, width, shared_bytes, FoldRows<Rule>{rule}, plan, width, parts);
 }
 
+// How columns are dealt out to blocks of threads.
+struct ColumnsLaunch {
+  ColumnsLaunch(const ReducePlan& plan, bool aligned, int pack) : packed(aligned && plan.inner % pack == 0) {
+    const int64_t wide = packed ? plan.inner / pack : plan.inner;
+    columns = power_of_two_from(wide, 32);
+    // Threads that would have less than a few elements each go beside the others instead of below.
+    while (columns < wide && columns < fold_threads && fold_threads / columns > plan.span / 4) columns *= 2;
+    threads = columns;
+    while (threads < 32 || (threads < fold_threads && threads / columns < plan.span)) threads *= 2;
+    blocks = plan.outer * plan.spans * ((wide + columns - 1) / columns);
+  }
+  bool packed;
+  int columns;
+  int threads;
+  int64_t blocks;
+};
+
 template <class Rule>
 void run_columns(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, typename Rule::State* parts) {
   constexpr int pack = FoldColumns<Rule>::pack;
-  const bool packed = aligned && plan.inner % pack == 0;
-  const int64_t wide = (plan.inner + (packed ? pack - 1 : 0)) / (packed ? pack : 1);
-  int columns = power_of_two_from(wide, 32);
-  // Threads that would have less than a few elements each go beside the others instead of below.
-  while (columns < wide && columns < fold_threads && fold_threads / columns > plan.span / 4) columns *= 2;
-  int threads = columns;
-  while (threads < 32 || (threads < fold_threads && threads / columns < plan.span)) threads *= 2;
-  const int64_t tile = int64_t{columns} * (packed ? pack : 1);
-  const int64_t blocks = plan.outer * plan.spans * ((plan.inner + tile - 1) / tile);
-  const auto shared_bytes = static_cast<int>(threads > columns ? pack * threads * sizeof(typename Rule::State) : 0);
-  run(stream, blocks, threads, shared_bytes, FoldColumns<Rule>{rule}, plan, columns, packed, parts);
+  const ColumnsLaunch go(plan, aligned, pack);
+  const auto shared_bytes =
+      static_cast<int>(go.threads > go.columns ? pack * go.threads * sizeof(typename Rule::State) : 0);
+  run(stream, go.blocks, go.threads, shared_bytes, FoldColumns<Rule>{rule}, plan, go.columns, go.packed, parts);
 }
 
 }  // namespace detail

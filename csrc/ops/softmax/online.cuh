@@ -15,6 +15,9 @@ struct SoftmaxState {
   // exp(x - m), 1 where both are the same infinity.
   static NONET_DEVICE float ratio(float x, float m) { return x == m ? 1.f : expf(x - m); }
 
+  // The sum, as two passes would find it: NaN where the largest element is infinite.
+  NONET_DEVICE float normalizer() const { return total + (largest - largest); }
+
   NONET_DEVICE void take(float x) {
     const float e = x == largest ? 1.f : expf(-fabsf(x - largest));
     total = x > largest ? fmaf(total, e, 1.f) : total + e;

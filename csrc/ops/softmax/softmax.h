@@ -12,6 +12,7 @@
 namespace nonet {
 
 class Array;
+struct ReducePlan;  // ops/reduce/reduce.h
 
 // Rows of n floats, contiguous. y may be x; dx may be dy.
 struct SoftmaxKernels {
@@ -19,6 +20,20 @@ struct SoftmaxKernels {
   void (*backward)(const float* dy, const float* y, float* dx, int64_t rows, int64_t n, bool log);
 };
 NONET_KERNELS(SoftmaxKernels, softmax_kernels);
+
+// On a device: slices in the middle of [outer, n, inner], float32 or bfloat16 throughout.
+struct SoftmaxDevice {
+  static constexpr const char* name = "softmax";
+
+  // Rows of up to this many elements are held in registers: forwards, and backwards.
+  static constexpr int64_t registers = 16384;
+  static constexpr int64_t registers_backward = 8192;
+
+  // y may be x; dx may be dy. scratch: slice_scratch() of the plan (ops/reduce/device.h).
+  void (*forward)(Stream, DType dtype, const void* x, void* y, bool log, const ReducePlan& plan, void* scratch);
+  void (*backward)(Stream, DType dtype, const void* dy, const void* y, void* dx, bool log, const ReducePlan& plan,
+                   void* scratch);
+};
 
 // Errors: TypeError unless x is floating, IndexError for the axis.
 Array softmax_forward(const Array& x, int64_t axis, bool log);
