@@ -47,7 +47,6 @@ NOT_EMULATED = {
     "test_loss_linear",
     "test_loss_pair",
     "test_matmul",
-    "test_norm",
     "test_pad",
     "test_pool",
     "test_sort",

@@ -111,15 +111,17 @@ struct RowLaunch {
   RowShape shape;
   int threads;
   int64_t blocks;
+  int shared_bytes = row_threads / 32 * 16;  // 16 for every warp
 
-  // The kernel with args and then the shape. Shared memory: 16 bytes per warp.
+  // The kernel with args and then the shape.
   template <class Kernel, class... Args>
   void operator()(const Kernel& kernel, const Args&... args) const {
-    run(stream, blocks, threads, row_threads / 32 * 16, kernel, args..., shape);
+    run(stream, blocks, threads, shared_bytes, kernel, args..., shape);
   }
 };
 
-// body(Count<items>, launch) for the fewest elements of a thread, up to `most` (16, 32), that hold rows of n.
+// body(Count<items>, launch) for rows of n up to 4096, 8192, 16384 where `most`, the elements of a thread, is 8,
+// 16, 32.
 template <class T, int most, class Body>
 void run_rows(Stream stream, int64_t rows, int64_t n, bool aligned, const Body& body) {
   const auto with = [&](auto items, int width) {
@@ -136,11 +138,19 @@ void run_rows(Stream stream, int64_t rows, int64_t n, bool aligned, const Body& 
     return with(Count<4>{}, width);
   }
   if (n <= 256) return with(Count<8>{}, 32);
-  if (n <= 512) return with(Count<16>{}, 32);
+  if constexpr (most == 8) {
+    if (n <= 512) return with(Count<8>{}, 64);
+  } else {
+    if (n <= 512) return with(Count<16>{}, 32);
+  }
   if (n <= 1024) return with(Count<8>{}, 128);
   if (n <= 2048) return with(Count<8>{}, 256);
-  if (n <= 4096) return with(Count<16>{}, 256);
-  if (n <= 8192) return with(Count<16>{}, 512);
+  if constexpr (most == 8) {
+    return with(Count<8>{}, 512);
+  } else {
+    if (n <= 4096) return with(Count<16>{}, 256);
+    if (n <= 8192) return with(Count<16>{}, 512);
+  }
   if constexpr (most >= 32) with(Count<32>{}, 512);
 }
 

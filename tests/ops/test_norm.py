@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, use_isa, use_threads
+from helpers import EPS, available_isas, check_op, each_place, use_isa, use_place, use_threads
 from reference.norm import layer_norm, layer_norm_gradient
 
 SHAPES = [
@@ -96,21 +96,26 @@ def test_the_reference_gradient_by_differences():
         )
 
 
-def test_long_rows_and_a_large_mean():
-    x = 1e3 + np.random.default_rng(1).standard_normal((2, 100_003))
+@each_place
+@pytest.mark.parametrize("n", [1000, 100_003])
+def test_long_rows_and_a_large_mean(place, n):
+    x = 1e3 + np.random.default_rng(1).standard_normal((2, n))
     x32 = x.astype(np.float32)
-    got = nonet.nn.functional.layer_norm(x32, (100_003,)).numpy()
+    with use_place(place) as device:
+        got = nonet.nn.functional.layer_norm(nonet.tensor(x32, device=device), (n,)).cpu()
     # The mean is off by some eps times 1e3, so is every difference from it.
-    np.testing.assert_allclose(
-        got, layer_norm(x32.astype(np.float64), (100_003,)), rtol=1e-5, atol=8 * EPS * 1e3
-    )
+    np.testing.assert_allclose(got, layer_norm(x32.astype(np.float64), (n,)), rtol=1e-5, atol=8 * EPS * 1e3)
 
 
-def test_special_values():
+@each_place
+@pytest.mark.parametrize("times", [1, 7000])
+def test_special_values(place, times):
     x = np.array([[0.0, 0, 0], [1, np.nan, 2], [np.inf, 1, 2], [1e-30, -1e-30, 0]], np.float32)
+    x = np.repeat(x, times, axis=1)
     with np.errstate(invalid="ignore"):
-        want = layer_norm(x.astype(np.float64), (3,))
-    got = nonet.nn.functional.layer_norm(x, (3,)).numpy()
+        want = layer_norm(x.astype(np.float64), (x.shape[1],))
+    with use_place(place) as device:
+        got = nonet.nn.functional.layer_norm(nonet.tensor(x, device=device), (x.shape[1],)).cpu()
     np.testing.assert_allclose(got, want, rtol=1e-5)
     assert (nonet.nn.functional.rms_norm(np.zeros((2, 3)), (3,)).numpy() == 0).all()
 
@@ -127,6 +132,70 @@ def test_threads(shape):
                 y.backward(x)
                 results.append([y.detach().numpy().tobytes(), *(t.grad.numpy().tobytes() for t in tensors)])
         assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1000, 2),
+        (600, 5),
+        (3000, 64),
+        (9, 130),
+        (500, 256),
+        (3, 300),
+        (700, 512),
+        *((3, n) for n in (700, 1024, 1500, 2048, 3000, 4096, 4100, 16_000, 20_001)),
+        (70, 9000),
+        (40, 5001),
+    ],
+    ids=str,
+)
+def test_every_way_on_a_device(shape):
+    x, w, b = data(shape, 1)
+    g = np.random.default_rng(1).standard_normal(shape)
+    n = shape[1]
+    with use_place("emulator") as device:
+        for dtype in BOTH:
+            for centred in (True, False):
+                results = []
+                for place in ("cpu", device):
+                    tensors = [
+                        nonet.tensor(a, dtype=dtype, device=place, requires_grad=True) for a in (x, w, b)
+                    ]
+                    if centred:
+                        y = nonet.nn.functional.layer_norm(tensors[0], (n,), *tensors[1:])
+                    else:
+                        y = nonet.nn.functional.rms_norm(tensors[0], (n,), tensors[1])
+                        tensors.pop()
+                    y.backward(nonet.tensor(g, dtype=dtype, device=place))
+                    results.append([v.cpu().to("float32").numpy() for v in (y, *(t.grad for t in tensors))])
+                error = 64 * EPS if dtype == "float32" else 2.0**-7
+                for got, want in zip(results[1], results[0], strict=True):
+                    np.testing.assert_allclose(got, want, rtol=error, atol=error * np.abs(want).max())
+
+
+def test_parts_of_gradients_on_a_device():
+    """What is wanted, whatever the order of blocks and threads."""
+    x, w, b = data((1500, 40), 1)
+    with use_place("emulator") as device:
+        from nonet import _emulator  # type: ignore[attr-defined]
+
+        for n, rows in ((40, 1500), (6000, 10)):
+            first = None
+            for seed, wanted in enumerate(([0, 1, 2], [0, 1, 2], [0], [1], [2])):
+                _emulator.seed(seed)
+                tensors = [
+                    nonet.tensor(a, dtype="float32", device=device, requires_grad=i in wanted)
+                    for i, a in enumerate((x.reshape(rows, n), np.resize(w, n), np.resize(b, n)))
+                ]
+                y = nonet.nn.functional.layer_norm(tensors[0], (n,), *tensors[1:])
+                y.backward(nonet.tensor(x.reshape(rows, n) ** 2, dtype="float32", device=device))
+                first = first or [t.grad.cpu().numpy() for t in tensors]
+                for i, t in enumerate(tensors):
+                    if i in wanted:
+                        np.testing.assert_array_equal(t.grad.cpu(), first[i])
+                    else:
+                        assert t.grad is None
 
 
 def test_layers():

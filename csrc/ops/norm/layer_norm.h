@@ -30,4 +30,31 @@ struct LayerNormKernels {
 };
 NONET_KERNELS(LayerNormKernels, layer_norm_kernels);
 
+struct ReducePlan;  // ops/reduce/reduce.h
+
+// On a device. x, y, dy, dx: float32 or bfloat16, [rows, n]; the others float32. gamma and beta may be null, and so may
+// mean, for RMS. plan: of the rows (outer rows, n, inner 1); scratch: slice_scratch() of it (ops/reduce/device.h).
+struct LayerNormDevice {
+  static constexpr const char* name = "layer_norm";
+
+  // Rows of up to this many elements are held in registers: forwards, and backwards.
+  static constexpr int64_t registers = 16384;
+  static constexpr int64_t registers_backward = 4096;
+  // Backwards these are dealt out to so many blocks, or less: three for each multiprocessor of a large GPU.
+  static constexpr int64_t blocks = 396;
+
+  // y may be x.
+  void (*forward)(Stream, DType dtype, const void* x, const float* gamma, const float* beta, void* y, float* mean,
+                  float* rstd, float eps, const ReducePlan& plan, void* scratch);
+  // n <= registers_backward: dx, and per block its sums of dgamma (parts[b, 0]) and dbeta (parts[b, 1]), parts [blocks,
+  // 2, n]. Either may be null.
+  void (*backward)(Stream, DType dtype, const void* dy, const void* x, const float* gamma, const float* mean,
+                   const float* rstd, void* dx, float* parts, int64_t rows, int64_t n);
+  // Longer rows: dx, and sums [2, n] of dgamma and dbeta; column_plan: of outer 1, rows, inner n, with its parts.
+  void (*backward_input)(Stream, DType dtype, const void* dy, const void* x, const float* gamma, const float* mean,
+                         const float* rstd, void* dx, const ReducePlan& plan, void* scratch);
+  void (*backward_parameters)(Stream, DType dtype, const void* dy, const void* x, const float* mean, const float* rstd,
+                              float* sums, const ReducePlan& column_plan, void* parts);
+};
+
 }  // namespace nonet

@@ -323,16 +323,22 @@ void run_fold_parts(Stream stream, const Rule& rule, const ReducePlan& plan, boo
   }
 }
 
-// parts: null if the plan has one per result.
+// The results of states of parts; nothing is left to do where they are null.
 template <class Rule>
-void run_fold(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* parts) {
-  run_fold_parts(stream, rule, plan, aligned, parts);
+void join_parts(Stream stream, const Rule& rule, const ReducePlan& plan, void* parts) {
   if (parts == nullptr) return;
   using State = typename Rule::State;
   constexpr int shared_bytes = detail::fold_threads / 32 * sizeof(State);
   const int width = plan.spans > 256 ? detail::fold_threads : detail::power_of_two_from(plan.spans, 32);
   detail::run_groups(stream, plan.outer * plan.inner, width, shared_bytes, detail::FoldParts<Rule>{rule}, plan, width,
                      static_cast<const State*>(parts));
+}
+
+// parts: null if the plan has one per result.
+template <class Rule>
+void run_fold(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* parts) {
+  run_fold_parts(stream, rule, plan, aligned, parts);
+  join_parts(stream, rule, plan, parts);
 }
 
 // Whether packs of all arrays are aligned at their beginning.

@@ -3,6 +3,7 @@
 
 #include "cuda/scalar.cuh"
 #include "ops/reduce/fold.cuh"
+#include "ops/reduce/moments.cuh"
 #include "ops/softmax/online.cuh"
 
 namespace nonet::NONET_CUDA_NS {
@@ -99,16 +100,8 @@ void logsumexp(Stream stream, DType dtype, const void* x, void* y, const ReduceP
   });
 }
 
-// Sums of distances from one of the elements, in float64. That one is at most sqrt(n) deviations from the mean, so
-// the difference of the sums has a relative error of n 2^-53 at most.
-struct Distances {
-  double sum;
-  double squares;
-};
-
 template <class T>
-struct MomentsRule : OneInput<T> {
-  using State = Distances;
+struct MomentsRule : OneInput<T>, Distances::Rule {
   using Local = double;
   FloatOutput var;
   FloatOutput mean;
@@ -116,24 +109,16 @@ struct MomentsRule : OneInput<T> {
   double freedom;
   bool root;
 
-  NONET_DEVICE State identity() const { return {0, 0}; }
-  NONET_DEVICE double local(int64_t first, int64_t) const {
-    const float x = as_float(this->x[first]);
-    return fabsf(x) < INFINITY ? x : 0.f;
-  }
+  NONET_DEVICE double local(int64_t first, int64_t) const { return Distances::origin(as_float(this->x[first])); }
   template <class Items>
-  NONET_DEVICE void take(State& state, double origin, const Items& items, int k, int64_t) const {
-    const double distance = as_float(items[k]) - origin;
-    state.sum += distance;
-    state.squares = ::fma(distance, distance, state.squares);
+  NONET_DEVICE void take(Distances& state, double origin, const Items& items, int k, int64_t) const {
+    state.take(as_float(items[k]), origin);
   }
-  NONET_DEVICE State join(State a, State b) const { return {a.sum + b.sum, a.squares + b.squares}; }
-  NONET_DEVICE void finish(State state, int64_t first, int64_t result) const {
+  NONET_DEVICE void finish(Distances state, int64_t first, int64_t result) const {
     const double count = static_cast<double>(n);
-    const double squares = state.squares - state.sum * (state.sum / count);
-    const double variance = (squares < 0. ? 0. : squares) / freedom;
+    const double variance = state.squares_about_mean(count) / freedom;
     var.put(result, static_cast<float>(root ? ::sqrt(variance) : variance));
-    mean.put(result, static_cast<float>((n > 0 ? local(first, result) : 0.) + state.sum / count));
+    mean.put(result, static_cast<float>(state.mean(count, n > 0 ? local(first, result) : 0.)));
   }
 };
 
@@ -142,7 +127,7 @@ void moments(Stream stream, DType dtype, const void* x, void* var, void* mean, d
   visit_floating(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const bool bf16 = dtype == DType::bfloat16;
-    const MomentsRule<T> rule{{static_cast<const T*>(x)}, {var, bf16}, {mean, bf16}, plan.n, freedom, root};
+    const MomentsRule<T> rule{{static_cast<const T*>(x)}, {}, {var, bf16}, {mean, bf16}, plan.n, freedom, root};
     run_fold(stream, rule, plan, begins_aligned(x), parts);
   });
 }

@@ -119,13 +119,31 @@ struct ColumnsTwice {
   }
 };
 
+inline void* parts_behind(void* scratch, const ReducePlan& plan) {
+  return plan.spans > 1 ? static_cast<char*>(scratch) + plan.outer * plan.inner * reduce_part_bytes : nullptr;
+}
+
 }  // namespace detail
+
+// inner = 1; scratch: slice_scratch() of the plan.
+template <class Rule>
+void run_row_slices(Stream stream, const Rule& rule, const ReducePlan& plan, void* scratch) {
+  using Shared = typename Rule::Shared;
+  static_assert(sizeof(Shared) <= reduce_part_bytes);
+  const detail::ShareRule<Rule> sharing{rule, static_cast<Shared*>(scratch)};
+  void* parts = detail::parts_behind(scratch, plan);
+  detail::run_rows(stream, sharing, plan, static_cast<typename Rule::State*>(parts));
+  join_parts(stream, sharing, plan, parts);
+  run(stream, plan.outer * plan.spans, detail::fold_threads, 0, detail::MapRows<Rule>{rule}, plan,
+      static_cast<const Shared*>(scratch));
+}
 
 // scratch: null for columns that one block may take; else slice_scratch() of the plan.
 template <class Rule>
 void run_slices(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* scratch) {
   using Shared = typename Rule::Shared;
   static_assert(sizeof(Shared) <= reduce_part_bytes);
+  if (plan.inner == 1) return run_row_slices(stream, rule, plan, scratch);
   if (scratch == nullptr) {
     ReducePlan whole = plan;
     whole.span = plan.n;
@@ -136,16 +154,12 @@ void run_slices(Stream stream, const Rule& rule, const ReducePlan& plan, bool al
     return run(stream, go.blocks, go.threads, go.threads > go.columns ? bytes : 0, detail::ColumnsTwice<Rule>{{rule}},
                whole, go.columns, go.packed);
   }
-  const int64_t results = plan.outer * plan.inner;
-  auto* shared = static_cast<Shared*>(scratch);
-  void* parts = plan.spans > 1 ? static_cast<char*>(scratch) + results * reduce_part_bytes : nullptr;
-  run_fold(stream, detail::ShareRule<Rule>{rule, shared}, plan, aligned, parts);
-  const auto* read = static_cast<const Shared*>(shared);
-  if (plan.inner == 1) {
-    run(stream, plan.outer * plan.spans, detail::fold_threads, 0, detail::MapRows<Rule>{rule}, plan, read);
-  } else {
-    run_elements(stream, (results * plan.n + Rule::pack - 1) / Rule::pack, detail::MapColumns<Rule>{rule}, plan, read);
-  }
+  const detail::ShareRule<Rule> sharing{rule, static_cast<Shared*>(scratch)};
+  void* parts = detail::parts_behind(scratch, plan);
+  detail::run_columns(stream, sharing, plan, aligned, static_cast<typename Rule::State*>(parts));
+  join_parts(stream, sharing, plan, parts);
+  run_elements(stream, (plan.outer * plan.n * plan.inner + Rule::pack - 1) / Rule::pack, detail::MapColumns<Rule>{rule},
+               plan, static_cast<const Shared*>(scratch));
 }
 
 }  // namespace nonet::NONET_CUDA_NS
