@@ -222,6 +222,9 @@ constexpr Backend backend = {sizeof(Backend), info,        allocate, release, me
 int64_t most_blocks() {
   return int64_t{16} * info().multiprocessors;
 }
+int multiprocessors() {
+  return info().multiprocessors;
+}
 
 }  // namespace cuda
 

@@ -44,8 +44,9 @@ inline const char* take_noted() {
   return text.c_str();
 }
 
-// Blocks that fill the device: more than that loop.
-int64_t most_blocks();  // cuda/runtime.cu, emulator/runtime.cpp
+// Blocks that fill the device: more than that loop. Of cuda/runtime.cu, emulator/runtime.cpp, as what follows.
+int64_t most_blocks();
+int multiprocessors();
 
 // Launches `blocks` blocks; nothing for none.
 template <class Kernel, class... Args>

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, each_isa, use_isa, use_threads
+from helpers import check_op, each_isa, each_place, use_isa, use_place, use_threads
 from nonet import _core
 from nonet.nn import functional as F
 from nonet.ops.matmul import linear_act
@@ -91,13 +91,34 @@ def test_gradients_do_not_depend_on_threads(isa):
     assert (np.abs(got - dz.sum(0)) <= 20 * reference.EPS * np.abs(dz).sum(0)).all()
 
 
-def test_gradients_go_into_the_given_memory():
-    x, w, dy = (nonet.tensor(v).array for v in (random(4, 3), random(2, 3), random(4, 2)))
-    dw, db = nonet.zeros(2, 3).array, nonet.zeros(2).array
-    dx, got_w, got_b = _core.linear_backward(dy, x, w, None, 0, 1, [False, dw, db])
-    assert dx is None and got_w is dw and got_b is db
-    np.testing.assert_allclose(dw.numpy(), dy.numpy().T @ x.numpy(), rtol=1e-5)
-    np.testing.assert_allclose(db.numpy(), dy.numpy().sum(0), rtol=1e-5)
+@each_place
+@pytest.mark.parametrize("rows", [4, 1500])
+def test_gradients_go_into_the_given_memory(place, rows):
+    with use_place(place) as device:
+        values = random(rows, 3), random(2, 3), random(rows, 2)
+        x, w, dy = (nonet.tensor(v, device=device).array for v in values)
+        dw, db = nonet.zeros(2, 3, device=device).array, nonet.zeros(2, device=device).array
+        dx, got_w, got_b = _core.linear_backward(dy, x, w, None, 0, 1, [False, dw, db])
+        assert dx is None and got_w is dw and got_b is db
+        want_w, want_b = values[2].T @ values[0], values[2].sum(0)
+        np.testing.assert_allclose(dw.to_device("cpu").numpy(), want_w, rtol=1e-5, atol=1e-6 * rows)
+        np.testing.assert_allclose(db.to_device("cpu").numpy(), want_b, rtol=1e-5, atol=1e-6 * rows)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (700, 3), (300, 70), (130, 256), (4, 1032)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bias_gradient(shape, dtype):
+    check_op(
+        F.linear,
+        lambda x, w, b: x @ w.T + b,
+        [random(shape[0], 2), random(shape[1], 2), random(shape[1])],
+        reference_gradient=lambda d, x, w, b: (d @ w, d.T @ x, d.sum(0)),
+        rtol=1e-5,
+        atol=1e-5,
+        grad_rtol=1e-5,
+        grad_atol=1e-4,
+        dtypes=(dtype,),
+    )
 
 
 @pytest.mark.parametrize("lead", [(), (4,), (2, 3), (0,)])
@@ -107,9 +128,11 @@ def test_bilinear(lead, bias):
     check_op(F.bilinear, reference.bilinear, inputs, atol=4e-6)
 
 
-def test_relu_keeps_nan():
-    y = linear_act(np.array([[np.nan]], np.float32), np.ones((1, 1), np.float32), None, "relu")
-    assert np.isnan(y.numpy()).all()
+@each_place
+def test_relu_keeps_nan(place):
+    with use_place(place) as device:
+        x, w = nonet.tensor([[np.nan]], device=device), nonet.ones(1, 1, device=device)
+        assert np.isnan(linear_act(x, w, None, "relu").cpu().numpy()).all()
 
 
 def test_bad_input():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, each_isa, use_isa, use_threads
+from helpers import check_op, each_place, use_place, use_threads
 from nonet import _core
 from nonet.ops.matmul import linear_act, matmul_flags
 from reference.matmul import bound
@@ -14,9 +14,11 @@ from reference.matmul import bound
 rng = np.random.default_rng(0)
 
 
-def product(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False) -> np.ndarray:
-    out = matmul_flags(nonet.tensor(a), nonet.tensor(b), transpose_a, transpose_b)
-    return out.numpy()
+def product(
+    a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False, device: str = "cpu"
+) -> np.ndarray:
+    x, y = nonet.tensor(a, device=device), nonet.tensor(b, device=device)
+    return matmul_flags(x, y, transpose_a, transpose_b).cpu().numpy()
 
 
 def random(*shape: int) -> np.ndarray:
@@ -30,37 +32,40 @@ N = [1, 7, 16, 33, 70, 130]
 K = [1, 2, 9, 17, 40, 260]
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize("transpose", FLAGS)
-def test_every_path(isa, transpose):
-    with use_isa(isa):
-        for m, n, k in itertools.product(M, N, K):
+def test_every_path(place, transpose):
+    sizes = (M, N, K) if place != "emulator" else (M[::2] + M[-1:], N[::2] + N[-1:], K[::2] + K[-1:])
+    with use_place(place) as device:
+        for m, n, k in itertools.product(*sizes):
             a, b = random(m, k), random(k, n)
             got = product(
                 np.ascontiguousarray(a.T) if transpose[0] else a,
                 np.ascontiguousarray(b.T) if transpose[1] else b,
                 *transpose,
+                device,
             )
             a, b = a.astype(np.float64), b.astype(np.float64)
             assert (np.abs(got - a @ b) <= bound(a, b)).all(), (m, n, k)
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize("transpose", FLAGS)
-def test_row_statistics(isa, transpose):
+def test_row_statistics(place, transpose):
     """Per row and 32 columns of the result its largest value, and the sum of exponentials beyond it."""
     sizes = [
         *itertools.product((1, 4, 13, 40), (1, 33, 48, 130), (1, 17, 260)),
         (2, 1030, 300),
         (40, 70, 1500),
     ]
-    with use_isa(isa):
+    with use_place(place) as device:
         for m, n, k in sizes:
             a = random(k, m) if transpose[0] else random(m, k)
             b = random(n, k) if transpose[1] else random(k, n)
             a[0, 0] = -np.inf if m > 1 else a[0, 0]
-            arrays = nonet.tensor(a).array, nonet.tensor(b).array
-            c, largest, sums = (np.asarray(x) for x in _core.matmul_row_statistics(*arrays, *transpose, 1))
+            arrays = nonet.tensor(a, device=device).array, nonet.tensor(b, device=device).array
+            outputs = _core.matmul_row_statistics(*arrays, *transpose, 1)
+            c, largest, sums = (np.asarray(x.to_device("cpu")) for x in outputs)
             for part in range(largest.shape[1]):
                 z = c[:, 32 * part : 32 * part + 32].astype(np.float64)
                 np.testing.assert_array_equal(largest[:, part], z.max(axis=1))
@@ -69,33 +74,33 @@ def test_row_statistics(isa, transpose):
                 np.testing.assert_allclose(sums[:, part], want, rtol=2e-6)
 
 
-def stored(x: np.ndarray, dtype: str) -> tuple[nonet.Tensor, np.ndarray]:
+def stored(x: np.ndarray, dtype: str, device: str) -> tuple[nonet.Tensor, np.ndarray]:
     """The tensor, and its values in float64."""
     t = nonet.tensor(x, dtype=dtype)
-    return t, t.to("float32").numpy().astype(np.float64)
+    return t.to(device), t.to("float32").numpy().astype(np.float64)
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize("transpose", FLAGS)
 @pytest.mark.parametrize(
     "dtypes", [("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "bfloat16")]
 )
-def test_bfloat16_storage(isa, transpose, dtypes):
+def test_bfloat16_storage(place, transpose, dtypes):
     """Both operands, or one of them, and the result: read and written as they are stored, summed in float32."""
     sizes = [
         *itertools.product((1, 4, 13, 33, 135), (1, 33, 130), (1, 17, 260)),
         (2, 1030, 300),
         (40, 70, 1500),
     ]
-    with use_isa(isa), nonet.set_matmul_precision("highest"), nonet.autocast("bfloat16"):
+    with use_place(place) as device, nonet.set_matmul_precision("highest"), nonet.autocast("bfloat16"):
         for m, n, k in sizes:
-            a, x = stored(random(k, m) if transpose[0] else random(m, k), dtypes[0])
-            b, y = stored(random(n, k) if transpose[1] else random(k, n), dtypes[1])
+            a, x = stored(random(k, m) if transpose[0] else random(m, k), dtypes[0], device)
+            b, y = stored(random(n, k) if transpose[1] else random(k, n), dtypes[1], device)
             x, y = x.T if transpose[0] else x, y.T if transpose[1] else y
             got = matmul_flags(a, b, *transpose)
             assert got.dtype == "bfloat16"
             want = x @ y
-            error = np.abs(got.to("float32").numpy() - want)
+            error = np.abs(got.to("float32").cpu().numpy() - want)
             assert (error <= 1.01 * bound(x, y) + 2.0**-8 * np.abs(want)).all(), (m, n, k)
 
 
@@ -133,7 +138,7 @@ def test_scale_and_residual(shape, transposed):
     )
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize(
     "shape",
     [
@@ -149,17 +154,20 @@ def test_scale_and_residual(shape, transposed):
     ],
 )
 @pytest.mark.parametrize("transpose", FLAGS)
-def test_large(isa, shape, transpose):
+def test_large(place, shape, transpose):
     m, n, k = shape
+    if place == "emulator" and m * n * k > 2_000_000:
+        pytest.skip("too large for the emulator; test_matmul_tiers.py has its own sizes")
     a = random(k, m) if transpose[0] else random(m, k)
     b = random(n, k) if transpose[1] else random(k, n)
     x, y = (a.T if transpose[0] else a).astype(np.float64), (b.T if transpose[1] else b).astype(np.float64)
-    with use_isa(isa):
-        got = product(a, b, *transpose)
+    with use_place(place) as device:
+        got = product(a, b, *transpose, device)
         assert (np.abs(got - x @ y) <= bound(x, y)).all()
-        for threads in (1, 3):
+        for threads in (1, 3) if device == "cpu" else (1,):
             with use_threads(threads):
-                np.testing.assert_array_equal(product(a, b, *transpose).view(np.int32), got.view(np.int32))
+                again = product(a, b, *transpose, device)
+                np.testing.assert_array_equal(again.view(np.int32), got.view(np.int32))
 
 
 BATCHES = [
@@ -230,10 +238,10 @@ def test_named_products():
     assert (np.ones((1, 2), np.float32) @ a).shape == (1, 3)
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize("sizes", [(1, 9, 5), (2, 33, 40), (40, 33, 9), (64, 70, 30)])
 @pytest.mark.parametrize("transpose", FLAGS)
-def test_extreme_values(isa, sizes, transpose):
+def test_extreme_values(place, sizes, transpose):
     m, n, k = sizes
     a, b = random(m, k), random(k, n)
     a[0, 0], b[1, 1] = np.inf, 0.0
@@ -246,11 +254,12 @@ def test_extreme_values(isa, sizes, transpose):
         x, y = a.astype(np.float64), b.astype(np.float64)
         want = (x @ y).astype(np.float32).astype(np.float64)
     limit = bound(np.where(np.isfinite(x), x, 0), np.where(np.isfinite(y), y, 0))
-    with use_isa(isa):
+    with use_place(place) as device:
         got = product(
             np.ascontiguousarray(a.T) if transpose[0] else a,
             np.ascontiguousarray(b.T) if transpose[1] else b,
             *transpose,
+            device,
         )
     ok = np.isfinite(want)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
@@ -258,9 +267,11 @@ def test_extreme_values(isa, sizes, transpose):
     assert (np.abs(got[ok] - want[ok]) <= limit[ok]).all()
 
 
-def test_denormals_survive():
+@each_place
+def test_denormals_survive(place):
     small = np.full((1, 1), 1e-20, np.float32)
-    np.testing.assert_allclose(product(small, small), 1e-40, rtol=1e-4)
+    with use_place(place) as device:
+        np.testing.assert_allclose(product(small, small, device=device), 1e-40, rtol=1e-4)
 
 
 def test_bad_input():

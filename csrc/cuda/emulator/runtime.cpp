@@ -98,6 +98,9 @@ constexpr Backend backend = {sizeof(Backend), info,        allocate, release, me
 int64_t most_blocks() {
   return 2 * machine::multiprocessors;  // few, so that loops over the grid take several turns
 }
+int multiprocessors() {
+  return machine::multiprocessors;
+}
 
 }  // namespace emulator
 

@@ -29,22 +29,24 @@ py::tuple row_statistics(const Array& a, const Array& b, bool transpose_a, bool 
   const int64_t m = a.dim(transpose_a ? 1 : 0);
   const int64_t n = b.dim(transpose_b ? 0 : 1);
   const int64_t parts = (n + 31) / 32;
-  const Array c({m, n});
-  const Array largest({m, parts});
-  const Array sum({m, parts});
-  run_gemm({.m = m,
-            .n = n,
-            .k = a.dim(transpose_a ? 0 : 1),
-            .a = a.data<float>(),
-            .lda = a.dim(1),
-            .transpose_a = transpose_a,
-            .b = b.data<float>(),
-            .ldb = b.dim(1),
-            .transpose_b = transpose_b,
-            .c = c.data<float>(),
-            .row_max = largest.data<float>(),
-            .row_sum = sum.data<float>(),
-            .precision = numerics_from_code(precision).precision});
+  const auto make = [&](const Shape& shape) { return Array(shape, DType::float32, Format::plain, a.device()); };
+  const Array c = make({m, n});
+  const Array largest = make({m, parts});
+  const Array sum = make({m, parts});
+  const Gemm g{.m = m,
+               .n = n,
+               .k = a.dim(transpose_a ? 0 : 1),
+               .a = a.address(),
+               .lda = a.dim(1),
+               .transpose_a = transpose_a,
+               .b = b.address(),
+               .ldb = b.dim(1),
+               .transpose_b = transpose_b,
+               .c = c.address(),
+               .row_max = static_cast<float*>(largest.address()),
+               .row_sum = static_cast<float*>(sum.address()),
+               .precision = numerics_from_code(precision).precision};
+  run_gemm(g, c, "matmul_row_statistics");
   return py::make_tuple(c, largest, sum);
 }
 

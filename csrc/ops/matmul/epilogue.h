@@ -3,23 +3,11 @@
 #pragma once
 
 #include "ops/matmul/brgemm.h"
-#include "ops/matmul/matmul.h"
 #include "simd/math.h"
+//
+#include "ops/matmul/map_fused.h"
 
 namespace nonet::NONET_NS {
-
-NONET_INLINE F relu(F z) {
-  return z < 0.f ? F{} : z;  // NaN stays
-}
-NONET_INLINE F gelu(F z) {
-  return 0.5f * z * (1.f + erf(z * 0.707106781f));
-}
-NONET_INLINE F gelu_tanh_argument(F z) {
-  return 0.797884561f * fma(z * z * z, broadcast(0.044715f), z);
-}
-NONET_INLINE F gelu_tanh(F z) {
-  return 0.5f * z * (1.f + tanh(gelu_tanh_argument(z)));
-}
 
 // [rows, cols] of sums on their way to C, which they may lie in.
 template <class T>
@@ -57,21 +45,8 @@ static void finish(Finish<T> f, FusedActivation activation) {
     f.cols *= f.rows;
     f.rows = 1;
   }
-  switch (activation) {
-    case FusedActivation::none:
-      if (plain && (const void*)f.sums == (const void*)f.c) return;
-      return finish_rows(f, [](F z) { return z; });
-    case FusedActivation::relu:
-      return finish_rows(f, [](F z) { return relu(z); });
-    case FusedActivation::tanh:
-      return finish_rows(f, [](F z) { return tanh(z); });
-    case FusedActivation::sigmoid:
-      return finish_rows(f, [](F z) { return sigmoid(z); });
-    case FusedActivation::gelu:
-      return finish_rows(f, [](F z) { return gelu(z); });
-    case FusedActivation::gelu_tanh:
-      return finish_rows(f, [](F z) { return gelu_tanh(z); });
-  }
+  if (activation == FusedActivation::none && plain && (const void*)f.sums == (const void*)f.c) return;
+  visit_fused(activation, [&](auto map) { finish_rows(f, [](F z) { return decltype(map)::forward(z); }); });
 }
 
 // c = f(c + bias, if given) on [rows, cols].

@@ -12,6 +12,7 @@
 namespace nonet {
 
 class Shape;
+enum class Device : uint8_t;
 
 struct LinearKernels {
   // dz = dy f'(z) from what f' needs. dz may be dy. bfloat16: all three are.
@@ -22,6 +23,16 @@ struct LinearKernels {
   void (*bias_gradient)(const void* dz, bool bfloat16, float* db, int64_t rows, int64_t n, float* workspace);
 };
 NONET_KERNELS(LinearKernels, linear_kernels);
+
+struct LinearDevice {
+  static constexpr const char* name = "linear";
+
+  // As LinearKernels'; dtype of dy, saved and dz, or of dz: float32 or bfloat16.
+  void (*activation_backward)(Stream, DType dtype, const void* dy, const void* saved, void* dz, int64_t size,
+                              FusedActivation activation);
+  int64_t (*bias_workspace)(int64_t rows, int64_t n);
+  void (*bias_gradient)(Stream, DType dtype, const void* dz, float* db, int64_t rows, int64_t n, void* workspace);
+};
 
 // x: [..., in], weight: [out, in], bias: [out] or undefined; a weight [in] gives [...]. residual: like the result, or
 // undefined. before: if not null, receives Z where it is what f' needs. Errors: TypeError for dtypes, ValueError for
@@ -41,9 +52,10 @@ Array activation_gradient(const Array& dy, const Array& saved, FusedActivation a
 void linear_backward(const Array& dy, const Array& x, const Array& weight, const Array& saved,
                      FusedActivation activation, Precision precision, const LayerGradients& out);
 
-// What convolution shares. Where a gradient is computed: into out itself if it is a plain array of that dtype given for
-// it, else into a new one, which deliver_gradient() then hands over in the dtype asked for.
-Array gradient_target(const Array& out, const Shape& shape, const char* op, DType dtype = DType::float32);
+// What convolution shares. Where a gradient is computed: into out itself if it is a plain array of that dtype and
+// device given for it, else into a new one, which deliver_gradient() then hands over in the dtype asked for.
+Array gradient_target(const Array& out, const Shape& shape, const char* op, DType dtype, Device device);
+Array gradient_target(const Array& out, const Shape& shape, const char* op, DType dtype = DType::float32);  // the CPU's
 void deliver_gradient(const Array& value, DType dtype, Array& out, const char* op);
 // db of dz, stored as [rows, n], into out [n], float32.
 void bias_gradient(const Array& dz, int64_t rows, int64_t n, const Array& out);

@@ -7,39 +7,16 @@ namespace nonet::NONET_NS {
 
 namespace {
 
-template <class T, class Derivative>
-void each(const T* dy, const T* saved, T* dz, int64_t size, const Derivative& derivative) {
-  parallel_for(size, 16384, [&](int64_t begin, int64_t end) {
-    for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
-      const F d = load_lanes(dy + begin + i, lanes);
-      store_lanes(dz + begin + i, derivative(d, load_lanes(saved + begin + i, lanes)), lanes);
-    });
-  });
-}
-
 template <class T>
 void activation_backward_of(const T* dy, const T* saved, T* dz, int64_t size, FusedActivation activation) {
-  switch (activation) {
-    case FusedActivation::none:
-      return;
-    case FusedActivation::relu:
-      return each(dy, saved, dz, size, [](F d, F y) { return y <= 0.f ? F{} : d; });
-    case FusedActivation::tanh:
-      return each(dy, saved, dz, size, [](F d, F y) { return d * (1.f - y * y); });
-    case FusedActivation::sigmoid:
-      return each(dy, saved, dz, size, [](F d, F y) { return d * y * (1.f - y); });
-    case FusedActivation::gelu:
-      return each(dy, saved, dz, size, [](F d, F z) {
-        const F density = 0.398942280f * exp(-0.5f * z * z);
-        return d * (0.5f * (1.f + erf(z * 0.707106781f)) + z * density);
+  visit_fused(activation, [&](auto map) {
+    parallel_for(size, 16384, [&](int64_t begin, int64_t end) {
+      for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
+        const F d = load_lanes(dy + begin + i, lanes);
+        store_lanes(dz + begin + i, decltype(map)::backward(d, load_lanes(saved + begin + i, lanes)), lanes);
       });
-    case FusedActivation::gelu_tanh:
-      return each(dy, saved, dz, size, [](F d, F z) {
-        const F t = tanh(gelu_tanh_argument(z));
-        const F slope = 0.797884561f * fma(z * z, broadcast(3.f * 0.044715f), broadcast(1.f));
-        return d * 0.5f * ((1.f + t) + z * (1.f - t * t) * slope);
-      });
-  }
+    });
+  });
 }
 
 void activation_backward(const void* dy, const void* saved, void* dz, int64_t size, FusedActivation activation,

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "array/array.h"
+#include "array/launch.h"
 #include "base/isa.h"
 #include "ops/matmul/packed.h"
 
@@ -90,6 +90,35 @@ void run_rounds(Gemm g, std::vector<int64_t> offsets, int64_t outputs, int64_t m
   }
 }
 
+// The same batch as loops: first the axes of the outputs, then those that are summed over; axes that lie behind each
+// other in all three arrays are one.
+GemmBatch batch_loops(const Shape& full, const Shape (&steps)[3], bool has_sums) {
+  GemmBatch out;
+  for (const bool sums : {false, true}) {
+    const int first = out.levels;
+    for (int axis = 0; axis < full.rank(); ++axis) {
+      if (full[axis] == 1 || (has_sums && steps[2][axis] == 0) != sums) continue;
+      const int64_t stride[3] = {steps[0][axis], steps[1][axis], steps[2][axis]};
+      const int last = out.levels - 1;
+      bool joins = last >= first;
+      for (int j = 0; joins && j < 3; ++j) joins = out.stride[last][j] == stride[j] * full[axis];
+      const int level = joins ? last : out.levels++;
+      out.size[level] = joins ? out.size[level] * full[axis] : full[axis];
+      std::copy_n(stride, 3, out.stride[level]);
+    }
+    out.sums = out.levels - first;
+  }
+  return out;
+}
+
+void run_on_device(const Gemm& g, const GemmBatch& batch, const Array& out, const char* op) {
+  if (g.m == 0 || g.n == 0) return;
+  const MatmulDevice& table = device_table<MatmulDevice>(out.device());
+  const int64_t bytes = table.workspace == nullptr ? 0 : table.workspace(g, batch);
+  const Array workspace = bytes == 0 ? Array() : Array(Shape{bytes}, DType::uint8, Format::plain, out.device());
+  on_device(&MatmulDevice::gemm, op, out, g, batch, workspace);
+}
+
 // C = scale op(A) op(B) + residual (undefined: none) for c of a batch that is the full one or, for gradients, narrower:
 // then c is float32, and alone.
 struct Result {
@@ -98,7 +127,8 @@ struct Result {
   float scale = 1;
   Array residual;
 };
-void product(const Matrices& a, const Matrices& b, const Result& out, const Shape& full, Precision precision) {
+void product(const Matrices& a, const Matrices& b, const Result& out, const Shape& full, Precision precision,
+             const char* op) {
   const Array& c = out.c;
   const int64_t m = a.height();
   const int64_t k = a.breadth();
@@ -106,34 +136,35 @@ void product(const Matrices& a, const Matrices& b, const Result& out, const Shap
   Gemm g{m,
          n,
          k,
-         a.values.raw<void>(),
+         a.values.address(),
          a.cols,
          a.transpose,
-         b.values.raw<void>(),
+         b.values.address(),
          b.cols,
          b.transpose,
-         c.raw<void>(),
+         c.address(),
          a.is_bfloat16(),
          b.is_bfloat16(),
          c.dtype() == DType::bfloat16};
   g.precision = precision;
   g.scale = out.scale;
-  if (out.residual.defined()) g.residual = out.residual.raw<void>();
+  if (out.residual.defined()) g.residual = out.residual.address();
   const int64_t entries = full.numel();
   const int64_t outputs = out.batch.numel();
-  if (entries == 0 || outputs == 0) return std::fill_n(c.raw<char>(), c.bytes(), char{0}), void();
-  if (entries == 1) return run_gemm(g);
+  if (entries == 0 || outputs == 0) return fill(c, 0);
+  if (entries == 1) return run_gemm(g, c, op);
   const bool whole_a = a.batch.numel() == entries;
   if (outputs == entries && whole_a && b.batch.numel() == 1 && !a.transpose) {  // one tall matrix
     g.m *= entries;
-    return run_gemm(g);
+    return run_gemm(g, c, op);
   }
   if (outputs == 1 && whole_a && b.batch.numel() == entries && a.transpose && !b.transpose) {  // one long sum
     g.k *= entries;
-    return run_gemm(g);
+    return run_gemm(g, c, op);
   }
   const Shape steps[3] = {batch_steps(a.batch, full, a.rows * a.cols), batch_steps(b.batch, full, b.rows * b.cols),
                           batch_steps(out.batch, full, m * n)};
+  if (c.device() != Device::cpu) return run_on_device(g, batch_loops(full, steps, outputs < entries), c, op);
   const std::vector<int64_t> offsets = batch_offsets(full, steps);
   if (outputs < entries) return run_rounds(g, offsets, outputs, m * n);
   g.batch = entries;
@@ -174,6 +205,11 @@ void run_gemm(Gemm g, const Array* weight) {
   kernels.gemm(g, workspace.data<float>());
 }
 
+void run_gemm(const Gemm& g, const Array& out, const char* op, const Array* weight) {
+  if (out.device() != Device::cpu) return run_on_device(g, {}, out, op);
+  run_gemm(g, weight);
+}
+
 Numerics numerics_from_code(int64_t code) {
   check(code >= 0 && (code & 7) <= static_cast<int64_t>(Precision::medium) && code < 16, "matmul: unknown precision ",
         code);
@@ -205,13 +241,13 @@ Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool tran
   Shape shape = batch;
   if (a.rank() > 1) shape.push_back(x.height());
   if (b.rank() > 1) shape.push_back(y.breadth());
-  Result out{Array(shape, dtype), batch, static_cast<float>(scale), {}};
+  Result out{Array(shape, dtype, Format::plain, a.device()), batch, static_cast<float>(scale), {}};
   if (residual.defined()) {
     check_same_device(a, residual, op);
     check_shape(residual, shape, op, "the residual", "[like the product]");
     out.residual = residual.plain().to(dtype);
   }
-  product(x, y, out, batch, numerics.precision);
+  product(x, y, out, batch, numerics.precision, op);
   return out.c;
 }
 
@@ -220,8 +256,9 @@ namespace {
 // A gradient of shape [batch..., rows, cols] of x or y: sums over broadcast axes are float32 until they are complete.
 Array gradient(const Matrices& a, const Matrices& b, const Array& of, const Shape& batch, const Shape& full,
                Precision precision) {
-  const Array out(of.shape(), batch.numel() < full.numel() ? DType::float32 : of.dtype());
-  product(a, b, {out, batch, 1, {}}, full, precision);
+  const DType dtype = batch.numel() < full.numel() ? DType::float32 : of.dtype();
+  const Array out(of.shape(), dtype, Format::plain, of.device());
+  product(a, b, {out, batch, 1, {}}, full, precision, "matmul");
   return out.to(of.dtype());
 }
 
@@ -229,6 +266,8 @@ Array gradient(const Matrices& a, const Matrices& b, const Array& of, const Shap
 
 void matmul_backward(const Array& dy, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
                      Precision precision, Array* da, Array* db) {
+  check_same_device(a, b, "matmul");
+  check_same_device(dy, a, "matmul");
   const Matrices x = matrices(a, transpose_a, true);
   const Matrices y = matrices(b, transpose_b, false);
   const Shape full = broadcast_shapes(x.batch, y.batch, "matmul");

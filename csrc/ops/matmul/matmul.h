@@ -18,8 +18,8 @@ class Array;
 enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
 
 // What happens inside a product. ieee: fused multiply-adds of float32. highest: errors no larger than those, normwise.
-// high: operands keep 16 bits or more. medium: operands are rounded to bfloat16. Sums are float32 in all of them.
-// Without AMX highest and high are ieee, and so is medium without AVX512_BF16.
+// high: operands keep 16 bits or more, on a GPU TF32's 11. medium: operands are rounded to bfloat16. Sums are float32
+// in all of them. On a CPU without AMX highest and high are ieee, and so is medium without AVX512_BF16.
 enum class Precision : int { ieee, highest, high, medium };
 
 // What Python says of an op on products. mixed: operands may be of different floating dtypes, results are bfloat16.
@@ -80,9 +80,34 @@ extern const MatmulKernels dot_matmul_kernels;
 }  // namespace avx512
 #endif
 
-// Runs a Gemm with a workspace of its own. weight: the array behind b if it may be a parameter; its packed form is then
-// kept (packed.h).
+// The batch of a product on a device: loops in the place of a list of offsets, outer to inner. The last `sums` of them
+// are over products that are added up in one C.
+struct GemmBatch {
+  int levels = 0;
+  int sums = 0;
+  int64_t size[8];
+  int64_t stride[8][3];  // in elements of a, b and c, 0 where one is the same for all; of c 0 in sums
+};
+
+struct MatmulDevice {
+  static constexpr const char* name = "matmul";
+
+  // Bytes that gemm() wants to work in.
+  int64_t (*workspace)(const Gemm& g, const GemmBatch& batch);
+  // As MatmulKernels::gemm, for addresses and distances of any alignment; of g, `batch`, `offsets` and `packed_b` are
+  // not read. row_max: no batch. The sums' order depends on sizes and the device only.
+  //
+  // Tensor cores multiply where both operands are bfloat16 (exact products, unless ieee), where the precision is medium
+  // (operands rounded to bfloat16) or high (to TF32); everything else is chains of fused multiply-adds.
+  void (*gemm)(Stream, const Gemm& g, const GemmBatch& batch, void* workspace);
+};
+
+// Runs a Gemm with a workspace of its own, on the CPU. weight: the array behind b if it may be a parameter; its packed
+// form is then kept (packed.h).
 void run_gemm(Gemm g, const Array* weight = nullptr);
+// On the device of `out`, which c lies in, as all other addresses do; without a list of offsets. Errors: RuntimeError
+// that names op.
+void run_gemm(const Gemm& g, const Array& out, const char* op, const Array* weight = nullptr);
 
 // scale op(A) op(B) + residual (undefined: none; else of the result's shape). Axes before the last two broadcast; a
 // vector stands for a row (a) or a column (b), and its axis is dropped.

@@ -1,0 +1,416 @@
+// Products by fused multiply-adds of float32, on any GPU; what the tiers share on the host's side.
+#include "ops/matmul/gemm.cuh"
+
+namespace nonet::NONET_CUDA_NS {
+
+namespace {
+
+// ---------------------------------------------------------------- tiles
+
+// A tile of an operand in shared memory is [depth][lines], depth of K being a step's, with gaps behind every fourth
+// row: the lanes that store the four values of k of a pack, a line each, then meet 32 banks.
+template <int lines, int depth>
+constexpr int row_of(int k) {
+  return k * lines + k / 4 * (128 / depth);
+}
+template <int lines, int depth>
+constexpr int panel_floats = row_of<lines, depth>(depth);
+
+// What a thread moves of an operand's tiles: packs of four values that lie side by side in memory. even: they are
+// aligned, and either within the operand or outside.
+template <int lines, int threads, int depth, bool even>
+struct Loader {
+  static constexpr int packs = lines * depth / 4 / threads;
+  static constexpr int line_packs = lines / 4, k_packs = depth / 4;
+  const unsigned char* from;  // the first pack
+  int full[packs];            // values of a pack within the operand's lines
+  uint32_t raw[packs][4];
+
+  // A pack's place in the tile.
+  NONET_DEVICE static int line_of(const Operand& x, int i) {
+    const int pack = thread_rank() + i * threads;
+    return x.k_step == 1 ? pack / k_packs : pack % line_packs * 4;
+  }
+  NONET_DEVICE static int k_of(const Operand& x, int i) {
+    const int pack = thread_rank() + i * threads;
+    return x.k_step == 1 ? pack % k_packs * 4 : pack / line_packs;
+  }
+
+  // Towards a step of the product at `offset`, of lines from `line` on, below `end`.
+  NONET_DEVICE void start(const Operand& x, int64_t offset, int64_t line, int64_t end, int step) {
+    NONET_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      const int64_t left = end - line - line_of(x, i);
+      full[i] = left <= 0 ? 0 : (x.k_step == 1 || left >= 4 ? 4 : static_cast<int>(left));
+    }
+    const int64_t k = static_cast<int64_t>(step) * depth + k_of(x, 0);
+    from = static_cast<const unsigned char*>(x.data) +
+           (offset + (line + line_of(x, 0)) * x.line_step + k * x.k_step) * (x.is_bfloat16 ? 2 : 4);
+  }
+
+  // Reads a step, of which `left` values of k are there, and moves on.
+  NONET_DEVICE void fetch(const Operand& x, int left) {
+    const int size = x.is_bfloat16 ? 2 : 4;
+    NONET_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      const int own = left - k_of(x, i);
+      int count = own <= 0 ? 0 : full[i];
+      if (!even && x.k_step == 1 && own < count) count = own;
+      const int64_t next = x.k_step == 1 ? threads / k_packs * x.line_step : threads / line_packs * x.k_step;
+      const unsigned char* p = from + i * next * size;
+      if (x.is_bfloat16) {
+        fetch_bfloat16(reinterpret_cast<const uint16_t*>(p), count, raw[i]);
+      } else {
+        fetch_float(reinterpret_cast<const uint32_t*>(p), count, raw[i]);
+      }
+    }
+    from += x.k_step * depth * size;
+  }
+  NONET_DEVICE static void fetch_float(const uint32_t* p, int count, uint32_t (&to)[4]) {
+    if constexpr (even) {
+      Pack<uint32_t, 4> four{};
+      if (count != 0) four = load_readonly(reinterpret_cast<const Pack<uint32_t, 4>*>(p));
+      NONET_UNROLL
+      for (int j = 0; j < 4; ++j) to[j] = four[j];
+    } else {
+      NONET_UNROLL
+      for (int j = 0; j < 4; ++j) to[j] = j < count ? load_readonly(p + j) : 0;
+    }
+  }
+  // Two to a word: converted when they are there, which must not be waited for here.
+  NONET_DEVICE static void fetch_bfloat16(const uint16_t* p, int count, uint32_t (&to)[4]) {
+    if constexpr (even) {
+      Pack<uint32_t, 2> two{};
+      if (count != 0) two = load_readonly(reinterpret_cast<const Pack<uint32_t, 2>*>(p));
+      NONET_UNROLL
+      for (int j = 0; j < 2; ++j) to[j] = two[j];
+    } else {
+      uint32_t half[4];
+      NONET_UNROLL
+      for (int j = 0; j < 4; ++j) half[j] = j < count ? load_readonly(p + j) : 0;
+      NONET_UNROLL
+      for (int j = 0; j < 2; ++j) to[j] = half[2 * j] | half[2 * j + 1] << 16;
+    }
+  }
+
+  NONET_DEVICE void put(const Operand& x, float* panel) const {
+    NONET_UNROLL
+    for (int i = 0; i < packs; ++i) {
+      Pack<float, 4> v;
+      NONET_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t word = raw[i][j / 2];
+        v[j] = bits_as<float>(!x.is_bfloat16 ? raw[i][j] : (j % 2 ? word & 0xffff0000u : word << 16));
+      }
+      float* to = panel + row_of<lines, depth>(k_of(x, i)) + line_of(x, i);
+      if (x.k_step == 1) {
+        NONET_UNROLL
+        for (int j = 0; j < 4; ++j) to[j * lines] = v[j];
+      } else {
+        store_pack(to, v);
+      }
+    }
+  }
+};
+
+// A block of warps_m x warps_n warps multiplies a tile; a thread has rows x columns fragments of 4 x 4 values of it, 16
+// rows and 32 columns apart. Two buffers in shared memory: while one is multiplied, the next step is on its way.
+template <int warps_m, int warps_n, int rows, int columns, int depth, int blocks, bool even>
+struct FmaTiles {
+  static constexpr int max_threads = 32 * warps_m * warps_n, min_blocks = blocks;
+  static constexpr int warp_m = 16 * rows, warp_n = 32 * columns;
+  static constexpr int tile_m = warp_m * warps_m, tile_n = warp_n * warps_n;
+  static constexpr int buffer = panel_floats<tile_m, depth> + panel_floats<tile_n, depth>;
+  static constexpr int staged = 16 * stage_pitch(warp_n);
+  static constexpr int floats = 2 * buffer > warps_m * warps_n * staged ? 2 * buffer : warps_m * warps_n * staged;
+  static constexpr int place_at = floats * static_cast<int>(sizeof(float));
+  static constexpr int shared_bytes = place_at + static_cast<int>(sizeof(Place));
+
+  NONET_DEVICE void operator()(const Job& job) const {
+    float* shared = shared_memory<float>();
+    // In shared memory, since the registers are all needed.
+    Place& place = *shared_memory<Place>(place_at);
+    if (thread_rank() == 0) place = place_of(job, block_index().x);
+    block_sync();
+    const int warp_row = warp_index() / warps_n * warp_m, warp_column = warp_index() % warps_n * warp_n;
+    const int lane = lane_index();
+    const int lane_row = (lane % 2 + lane / 16 * 2) * 4, lane_column = lane / 2 % 8 * 4;
+
+    Loader<tile_m, max_threads, depth, even> a;
+    Loader<tile_n, max_threads, depth, even> b;
+    int at = 0;  // the step within its product that is read next
+    const auto start = [&](int step) {
+      int64_t offsets[3] = {place.at[0], place.at[1], 0};
+      at = product_at(job, step, offsets);
+      a.start(job.a, offsets[0], static_cast<int64_t>(place.row) * tile_m, job.m, at);
+      b.start(job.b, offsets[1], static_cast<int64_t>(place.column) * tile_n, job.n, at);
+    };
+    const auto fetch = [&](int step) {
+      if (at == job.k_steps) start(step);
+      const int left = ++at == job.k_steps ? job.k_left : depth;
+      a.fetch(job.a, left);
+      b.fetch(job.b, left);
+    };
+    const auto put = [&](int step) {
+      float* to = shared + step % 2 * buffer;
+      a.put(job.a, to);
+      b.put(job.b, to + panel_floats<tile_m, depth>);
+    };
+
+    float sum[rows * 4][columns * 4] = {};
+    const int end = place.to;
+    int step = place.from;
+    if (step < end) {
+      start(step);
+      fetch(step);
+      put(step);
+    }
+    block_sync();
+    for (; step < end; ++step) {
+      if (step + 1 < end) fetch(step + 1);
+      const float* from = shared + step % 2 * buffer;
+      multiply(from + warp_row + lane_row, from + panel_floats<tile_m, depth> + warp_column + lane_column, sum);
+      if (step + 1 < end) put(step + 1);
+      block_sync();
+    }
+
+    float* stage = shared + warp_index() * staged;
+    const int64_t row = static_cast<int64_t>(place.row) * tile_m + warp_row;
+    const int64_t column = static_cast<int64_t>(place.column) * tile_n + warp_column;
+    for (int f = 0; f < rows; ++f) {
+      put_fragment(f, sum, stage + lane_row * stage_pitch(warp_n) + lane_column);
+      warp_sync();
+      finish_staged<warp_n>(job.out, place.at[2], row + 16 * f, column, stage, stage_pitch(warp_n));
+      warp_sync();
+    }
+  }
+
+  NONET_DEVICE static void multiply(const float* a, const float* b, float (&sum)[rows * 4][columns * 4]) {
+    NONET_UNROLL
+    for (int k = 0; k < depth; ++k) {
+      Pack<float, 4> x[rows], y[columns];
+      NONET_UNROLL
+      for (int i = 0; i < rows; ++i) x[i] = load_pack<4>(a + row_of<tile_m, depth>(k) + 16 * i);
+      NONET_UNROLL
+      for (int j = 0; j < columns; ++j) y[j] = load_pack<4>(b + row_of<tile_n, depth>(k) + 32 * j);
+      NONET_UNROLL
+      for (int i = 0; i < rows * 4; ++i) {
+        NONET_UNROLL
+        for (int j = 0; j < columns * 4; ++j) sum[i][j] = fmaf(x[i / 4][i % 4], y[j / 4][j % 4], sum[i][j]);
+      }
+    }
+  }
+
+  // Registers have no index: the fragment is chosen by comparing, so that the epilogue is there only once.
+  NONET_DEVICE static void put_fragment(int fragment, const float (&sum)[rows * 4][columns * 4], float* to) {
+    NONET_UNROLL
+    for (int f = 0; f < rows; ++f) {
+      if (f != fragment) continue;
+      NONET_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        NONET_UNROLL
+        for (int j = 0; j < columns; ++j) {
+          Pack<float, 4> four;
+          NONET_UNROLL
+          for (int l = 0; l < 4; ++l) four[l] = sum[f * 4 + i][j * 4 + l];
+          store_pack(to + i * stage_pitch(warp_n) + 32 * j, four);
+        }
+      }
+    }
+  }
+};
+
+constexpr TileShape tiles[] = {{128, 128, 8, 0.9f}, {64, 64, 16, 0.7f}, {32, 32, 16, 0.4f}};
+constexpr float fma_rate = 128;
+
+template <int warps_m, int warps_n, int rows, int columns, int depth, int blocks>
+void run_tiles(Stream stream, const Job& job, bool even) {
+  const auto run_as = [&](auto tiles) {
+    using Tiles = decltype(tiles);
+    run(stream, blocks_of(job), Tiles::max_threads, Tiles::shared_bytes, tiles, job);
+  };
+  if (even) return run_as(FmaTiles<warps_m, warps_n, rows, columns, depth, blocks, true>{});
+  run_as(FmaTiles<warps_m, warps_n, rows, columns, depth, 1, false>{});
+}
+
+bool is_even(const Operand& x, int64_t lines, int64_t k) {
+  return x.packs && (x.k_step == 1 ? k : lines) % 4 == 0;
+}
+
+// ---------------------------------------------------------------- the end of split sums
+
+// A warp per 16 rows and 32 columns.
+struct FinishSplits {
+  static constexpr int max_threads = 128;
+  NONET_DEVICE void operator()(const Job& job, const Output& out) const {
+    const int64_t patches_n = divide_up<int64_t>(job.n, 32), patches = divide_up<int64_t>(job.m, 16) * patches_n;
+    const int64_t patch = static_cast<int64_t>(block_index().x) * 4 + warp_index();
+    if (patch >= patches * job.entries) return;
+    const int64_t entry = patch / patches, at = patch % patches;
+    const int64_t row = at / patches_n * 16, column = at % patches_n * 32;
+    int64_t offsets[3] = {0, 0, 0};
+    add_offsets(job.batch, 0, job.batch.levels - job.batch.sums, entry, offsets);
+    const float* parts = static_cast<const float*>(job.out.c) + (entry * job.m + row) * job.n + column;
+    const int64_t distance = job.entries * job.m * job.n;
+    finish_rows<32>(out, offsets[2], row, column, [&](int r, int j) {
+      const int64_t left = job.n - column - j;
+      const float* from = parts + r * job.n + j;
+      Four sum{};
+      for (int s = 0; s < job.splits; ++s, from += distance) {
+        const Four part = load_four(from, left < 4 ? static_cast<int>(left) : 4, job.out.packs);
+        NONET_UNROLL
+        for (int i = 0; i < 4; ++i) sum[i] += part[i];
+      }
+      return sum;
+    });
+  }
+};
+
+}  // namespace
+
+// ---------------------------------------------------------------- shared with the other tiers
+
+int64_t entries_of(const GemmBatch& batch) {
+  int64_t out = 1;
+  for (int level = 0; level < batch.levels - batch.sums; ++level) out *= batch.size[level];
+  return out;
+}
+int64_t sums_of(const GemmBatch& batch) {
+  int64_t out = 1;
+  for (int level = batch.levels - batch.sums; level < batch.levels; ++level) out *= batch.size[level];
+  return out;
+}
+
+TilePlan plan_tiles(const TileShape* tiles, int count, int64_t m, int64_t n, int64_t k, int64_t entries, int64_t sums,
+                    float rate) {
+  constexpr int candidates[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+  constexpr int64_t shortest = 128;       // K of a split
+  constexpr double start_cycles = 2e3;    // of a block: the first loads, the epilogue
+  constexpr double pass_cycles = 6e3;     // of finish_splits()
+  constexpr double bytes_per_cycle = 14;  // of memory, per multiprocessor
+  const double devices = multiprocessors();
+  TilePlan best{0, 1};
+  double least = 0;
+  for (int t = 0; t < count; ++t) {
+    const TileShape& tile = tiles[t];
+    const int64_t blocks = divide_up<int64_t>(m, tile.m) * divide_up<int64_t>(n, tile.n) * entries;
+    const int64_t steps = divide_up<int64_t>(k, tile.k) * sums;
+    for (const int splits : candidates) {
+      if (splits > 1 && steps * tile.k < splits * shortest) break;
+      const double waves = static_cast<double>(divide_up<int64_t>(blocks * splits, multiprocessors()));
+      const double block_cycles = static_cast<double>(divide_up<int64_t>(steps, splits) * tile.k) * tile.m * tile.n /
+                                  (double{rate} * tile.efficiency);
+      double cycles = waves * (block_cycles + start_cycles);
+      if (splits > 1) {
+        cycles += pass_cycles + static_cast<double>(m * n * entries) * 8 * splits / (devices * bytes_per_cycle);
+      }
+      if (least > 0 && cycles >= least) continue;
+      least = cycles;
+      best = {t, splits};
+    }
+  }
+  return best;
+}
+
+namespace {
+
+bool is_aligned_to(const void* p, int64_t bytes) {
+  return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(bytes) == 0;
+}
+
+bool offsets_are_multiples(const GemmBatch& batch, int operand, int64_t of) {
+  for (int level = 0; level < batch.levels; ++level) {
+    if (batch.stride[level][operand] % of != 0) return false;
+  }
+  return true;
+}
+
+Operand make_operand(const void* data, bool is_bfloat16, int64_t distance, bool along_k, int64_t lines, int64_t k,
+                     const GemmBatch& batch, int which) {
+  const bool single = (along_k ? lines : k) == 1;  // nothing lies at the distance
+  const bool packs = is_aligned_to(data, is_bfloat16 ? 8 : 16) && (single || distance % 4 == 0) &&
+                     offsets_are_multiples(batch, which, 4);
+  return {data, along_k ? distance : 1, along_k ? 1 : distance, is_bfloat16, packs};
+}
+
+}  // namespace
+
+Job make_job(const Gemm& g, const GemmBatch& batch) {
+  Job job{g.m,
+          g.n,
+          g.k,
+          make_operand(g.a, g.a_is_bfloat16, g.lda, !g.transpose_a, g.m, g.k, batch, 0),
+          make_operand(g.b, g.b_is_bfloat16, g.ldb, g.transpose_b, g.n, g.k, batch, 1),
+          batch,
+          entries_of(batch),
+          sums_of(batch),
+          0,
+          0,
+          0,
+          1,
+          0,
+          0,
+          {}};
+  const int64_t pack_bytes = g.c_is_bfloat16 ? 8 : 16;
+  job.out = {g.c,     g.m,    g.n,        g.c_is_bfloat16, g.accumulate, true,     g.activation,
+             g.scale, g.bias, g.residual, g.before,        g.row_max,    g.row_sum};
+  job.out.packs = g.n % 4 == 0 && offsets_are_multiples(batch, 2, 4) && is_aligned_to(g.bias, 16);
+  for (const void* p : {static_cast<const void*>(g.c), g.residual, static_cast<const void*>(g.before)}) {
+    job.out.packs = job.out.packs && is_aligned_to(p, pack_bytes);
+  }
+  return job;
+}
+
+Output set_tiles(Job& job, const TileShape& tile, int splits, void* workspace) {
+  job.tiles_m = static_cast<int>(divide_up<int64_t>(job.m, tile.m));
+  job.tiles_n = static_cast<int>(divide_up<int64_t>(job.n, tile.n));
+  job.k_steps = static_cast<int>(divide_up<int64_t>(job.k, tile.k));
+  job.k_left = static_cast<int>(job.k - (job.k_steps - int64_t{1}) * tile.k);
+  job.splits = splits;
+  job.split_steps = divide_up(job.k_steps * static_cast<int>(job.sums), splits);
+  const Output out = job.out;
+  if (splits > 1) {
+    job.out = {workspace, job.m,   job.n,   false,   false,   job.n % 4 == 0, FusedActivation::none,
+               1.f,       nullptr, nullptr, nullptr, nullptr, nullptr};
+  }
+  return out;
+}
+
+void finish_splits(Stream stream, const Job& job, const Output& out) {
+  if (job.splits == 1) return;
+  const int64_t patches = divide_up<int64_t>(job.m, 16) * divide_up<int64_t>(job.n, 32) * job.entries;
+  run(stream, divide_up<int64_t>(patches, 4), FinishSplits::max_threads, 0, FinishSplits{}, job, out);
+}
+
+// ---------------------------------------------------------------- the launchers
+
+namespace simt {
+
+int64_t workspace(const Gemm& g, const GemmBatch& batch) {
+  if (suits_matvec(g, batch)) return matvec_workspace(g, batch);
+  const int64_t entries = entries_of(batch);
+  const TilePlan plan = plan_tiles(tiles, 3, g.m, g.n, g.k, entries, sums_of(batch), fma_rate);
+  return split_bytes(g.m, g.n, entries, plan.splits);
+}
+
+void gemm(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspace) {
+  if (suits_matvec(g, batch)) return matvec(stream, g, batch, workspace);
+  Job job = make_job(g, batch);
+  const TilePlan plan = plan_tiles(tiles, 3, g.m, g.n, g.k, job.entries, job.sums, fma_rate);
+  const Output out = set_tiles(job, tiles[plan.tile], plan.splits, workspace);
+  const bool even = is_even(job.a, job.m, job.k) && is_even(job.b, job.n, job.k);
+  if (plan.tile == 0) {
+    run_tiles<4, 2, 2, 2, 8, 2>(stream, job, even);
+  } else if (plan.tile == 1) {
+    run_tiles<2, 2, 2, 1, 16, 4>(stream, job, even);
+  } else {
+    run_tiles<2, 1, 1, 1, 16, 8>(stream, job, even);
+  }
+  finish_splits(stream, job, out);
+}
+
+}  // namespace simt
+
+NONET_DEVICE_TABLE(MatmulDevice, simt, {simt::workspace, simt::gemm});
+
+}  // namespace nonet::NONET_CUDA_NS
