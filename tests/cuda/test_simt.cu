@@ -1,4 +1,5 @@
 // Indices, shared memory, barriers, shuffles, atomics.
+#include "cuda/divide.cuh"
 #include "cuda/warp.cuh"
 #include "test.h"
 
@@ -82,6 +83,39 @@ FAULT(missing_barrier_before_reading, "race: ") {
 }
 FAULT(missing_barrier_before_writing, "race: ") {
   return run_sgemm<2>(32, 32, 45);
+}
+
+struct Quotients {
+  NONET_DEVICE void operator()(const int32_t* n, const int32_t* d, const Divisor<int32_t>* divisors, int32_t* wrong,
+                               int64_t count) const {
+    for_grid(count * count, [&](int64_t i) {
+      const int64_t a = i / count, b = i % count;
+      const Divisor<int32_t> divisor = divisors[b];
+      if (divisor.quotient(n[a]) != n[a] / d[b]) atomic_add(wrong, 1);
+    });
+  }
+};
+TEST(division_by_multiplication) {
+  std::vector<int32_t> values;  // around powers of two, and others
+  for (int bit = 0; bit < 31; ++bit) {
+    for (int32_t more : {-1, 0, 1, 5}) {
+      if ((int64_t{1} << bit) + more > 0) values.push_back((1 << bit) + more);
+    }
+  }
+  values.push_back(0x7fffffff);
+  for (int32_t x = 3; x < 2000000000 && x > 0; x = x / 2 * 3 + 1) values.push_back(x);
+  std::vector<Divisor<int32_t>> divisors;
+  for (const int32_t d : values) divisors.emplace_back(d);
+  values.push_back(0);
+  std::vector<int32_t> numerators = values;
+  numerators.erase(numerators.begin());
+  values.pop_back();
+  Buffer<int32_t> n(numerators), d(values), wrong(std::vector<int32_t>{0});
+  Buffer<Divisor<int32_t>> shared(divisors);
+  const Status status = launch({.grid = {8}, .block = {64}}, Quotients{}, n.data(), d.data(), shared.data(),
+                               wrong.data(), static_cast<int64_t>(values.size()));
+  if (!status.ok()) return status;
+  return test::compare(wrong.host(), [](size_t) { return 0; }, 0);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, use_threads
+from helpers import check_op, each_place, use_place, use_threads
 from nonet.nn import functional as F
 
 MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -52,28 +52,37 @@ def test_constant_pads_any_axis_and_empty_arrays():
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
 @pytest.mark.parametrize("mode", ["constant", *MODES])
-def test_other_dtypes(dtype, mode):
+@each_place
+def test_other_dtypes(dtype, mode, place):
     x = np.arange(12).reshape(3, 4).astype(dtype)
-    got = F.pad(x, (2, 1), mode)
-    assert got.dtype == dtype
-    np.testing.assert_array_equal(got.numpy(), reference(x, (2, 1), mode))
+    with use_place(place) as device:
+        for pad in ((2, 1), (0, 1, 2, 1), (-1, 0)):
+            got = F.pad(nonet.tensor(x, device=device), pad, mode)
+            assert got.dtype == dtype
+            np.testing.assert_array_equal(got.cpu().numpy(), reference(x, pad, mode))
 
 
 @pytest.mark.parametrize("mode", ["constant", *MODES])
-def test_channels_last(mode):
-    a = np.random.default_rng(0).standard_normal((2, 3, 5, 6)).astype(np.float32)
+@pytest.mark.parametrize("channels", [3, 8])
+@each_place
+def test_channels_last(mode, channels, place):
+    a = np.random.default_rng(0).standard_normal((2, channels, 5, 6)).astype(np.float32)
     pad = (1, 2, 3, 0)
-    x = nonet.Tensor(nonet.tensor(a).array.to_format("nhwc"), requires_grad=True)
     plain = nonet.tensor(a, requires_grad=True)
-    y, want = F.pad(x, pad, mode), F.pad(plain, pad, mode)
-    assert y.array.format == "nhwc"
-    np.testing.assert_array_equal(y.numpy(), want.numpy())
-    dy = nonet.tensor(np.random.default_rng(1).standard_normal(y.shape), dtype="float32")
-    y.backward(nonet.Tensor(dy.array.to_format("nhwc")))
+    want = F.pad(plain, pad, mode)
+    dy = nonet.tensor(np.random.default_rng(1).standard_normal(want.shape), dtype="float32")
     want.backward(dy)
-    np.testing.assert_array_equal(x.grad.numpy(), plain.grad.numpy())
-    all_axes = (1, 2, 3, 0, 1, 1)
-    np.testing.assert_array_equal(F.pad(x, all_axes).numpy(), F.pad(plain, all_axes).numpy())
+    with use_place(place) as device:
+        x = nonet.Tensor(nonet.tensor(a, device=device).array.to_format("nhwc"), requires_grad=True)
+        y = F.pad(x, pad, mode)
+        assert y.array.format == "nhwc"
+        np.testing.assert_array_equal(y.detach().cpu().numpy(), want.numpy())
+        y.backward(nonet.Tensor(dy.to(device).array.to_format("nhwc")))
+        np.testing.assert_array_equal(x.grad.cpu().numpy(), plain.grad.numpy())
+        all_axes = (1, 2, 3, 0, 1, 1)
+        np.testing.assert_array_equal(
+            F.pad(x, all_axes).detach().cpu().numpy(), F.pad(plain, all_axes).numpy()
+        )
 
 
 def test_same_bytes_for_any_number_of_threads():

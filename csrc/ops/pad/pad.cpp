@@ -1,7 +1,10 @@
 #include "ops/pad/pad.h"
 
 #include <algorithm>
+#include <cstring>
+#include <iterator>
 
+#include "array/launch.h"
 #include "array/strided.h"
 
 namespace nonet {
@@ -15,11 +18,21 @@ struct Axis {
   int64_t end;
 };
 
-// Padded axes and whole ones between them, outer to inner; `inner` elements lie behind each position of the last one.
+// The axes with their sources.
 struct Plan {
   std::vector<Axis> axes;
   int64_t inner = 1;
 
+  Plan(const PadAxes& from, PadMode mode) : inner(from.inner) {
+    for (int a = 0; a < from.rank; ++a) {
+      const auto [n, size, low] = from.axes[a];
+      Axis axis = {n, std::vector<int64_t>(size), 0, 0};
+      for (int64_t o = 0; o < size; ++o) axis.s[o] = pad_source(o - low, n, mode);
+      axis.begin = std::clamp<int64_t>(low, 0, size);
+      axis.end = std::clamp<int64_t>(low + n, axis.begin, size);
+      axes.push_back(axis);
+    }
+  }
   int64_t rows() const {
     int64_t out = 1;
     for (size_t a = 0; a + 1 < axes.size(); ++a) out *= static_cast<int64_t>(axes[a].s.size());
@@ -40,28 +53,6 @@ struct Plan {
     return out;
   }
 };
-
-int64_t source(int64_t i, int64_t n, PadMode mode) {
-  switch (mode) {
-    case PadMode::reflect:
-      return i < 0 ? -i : (i < n ? i : 2 * (n - 1) - i);
-    case PadMode::replicate:
-      return std::clamp<int64_t>(i, 0, n - 1);
-    case PadMode::circular:
-      return (i % n + n) % n;
-    default:
-      return i >= 0 && i < n ? i : -1;
-  }
-}
-
-Axis padded_axis(int64_t n, int64_t low, int64_t high, PadMode mode) {
-  Axis out = {n, std::vector<int64_t>(n + low + high), 0, 0};
-  const int64_t size = n + low + high;
-  for (int64_t o = 0; o < size; ++o) out.s[o] = source(o - low, n, mode);
-  out.begin = std::clamp<int64_t>(low, 0, size);
-  out.end = std::clamp<int64_t>(low + n, out.begin, size);
-  return out;
-}
 
 // low and high per axis of the shape.
 std::vector<int64_t> per_axis(const Shape& shape, const std::vector<int64_t>& pads, PadMode mode) {
@@ -89,8 +80,9 @@ std::vector<int64_t> per_axis(const Shape& shape, const std::vector<int64_t>& pa
 }
 
 // stored: the shape in the order of memory; pads: low and high per axis of it.
-Plan plan(const Shape& stored, const std::vector<int64_t>& pads, PadMode mode) {
-  Plan out;
+PadAxes axes_of(const Shape& stored, const std::vector<int64_t>& pads) {
+  static_assert(std::size(decltype(PadAxes::axes){}) == Shape::max_rank + 1);
+  PadAxes out = {};
   int64_t whole = 1;
   for (int axis = 0; axis < stored.rank(); ++axis) {
     const int64_t low = pads[2 * axis];
@@ -99,8 +91,8 @@ Plan plan(const Shape& stored, const std::vector<int64_t>& pads, PadMode mode) {
       whole *= stored[axis];
       continue;
     }
-    if (out.axes.empty() || whole != 1) out.axes.push_back(padded_axis(whole, 0, 0, mode));
-    out.axes.push_back(padded_axis(stored[axis], low, high, mode));
+    if (out.rank == 0 || whole != 1) out.axes[out.rank++] = {whole, whole, 0};
+    out.axes[out.rank++] = {stored[axis], stored[axis] + low + high, low};
     whole = 1;
   }
   out.inner = whole;
@@ -191,24 +183,31 @@ PadMode pad_mode(const std::string& name) {
 
 Array pad_forward(const Array& x, const std::vector<int64_t>& pads, PadMode mode, double value) {
   const std::vector<int64_t> logical = per_axis(x.shape(), pads, mode);
-  const Plan p = plan(as_stored(x).shape(), stored_pads(logical, x.format()), mode);
-  if (p.axes.empty()) return x;
-  const Array y(padded_shape(x.shape(), logical), x.dtype(), x.format());
+  const PadAxes axes = axes_of(as_stored(x).shape(), stored_pads(logical, x.format()));
+  if (axes.rank == 0) return x;
+  const Array y(padded_shape(x.shape(), logical), x.dtype(), x.format(), x.device());
   if (y.numel() == 0) return y;
   const Array element({1}, x.dtype());
   fill(element, value);
+  if (x.device() != Device::cpu) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, element.raw<char>(), item_size(x.dtype()));
+    on_device(&PadDevice::forward, "pad", y, mode, x, y, static_cast<int>(item_size(x.dtype())), bits, axes);
+    return y;
+  }
+  const Plan plan(axes, mode);
   switch (item_size(x.dtype())) {
     case 8:
-      pad_rows(x.raw<uint64_t>(), y.raw<uint64_t>(), p, *element.raw<uint64_t>());
+      pad_rows(x.raw<uint64_t>(), y.raw<uint64_t>(), plan, *element.raw<uint64_t>());
       break;
     case 4:
-      pad_rows(x.raw<uint32_t>(), y.raw<uint32_t>(), p, *element.raw<uint32_t>());
+      pad_rows(x.raw<uint32_t>(), y.raw<uint32_t>(), plan, *element.raw<uint32_t>());
       break;
     case 2:
-      pad_rows(x.raw<uint16_t>(), y.raw<uint16_t>(), p, *element.raw<uint16_t>());
+      pad_rows(x.raw<uint16_t>(), y.raw<uint16_t>(), plan, *element.raw<uint16_t>());
       break;
     default:
-      pad_rows(x.raw<uint8_t>(), y.raw<uint8_t>(), p, *element.raw<uint8_t>());
+      pad_rows(x.raw<uint8_t>(), y.raw<uint8_t>(), plan, *element.raw<uint8_t>());
   }
   return y;
 }
@@ -221,10 +220,20 @@ Array pad_backward(const Array& dy, const Shape& shape, const std::vector<int64_
   }
   const std::vector<int64_t> logical = per_axis(shape, pads, mode);
   check_shape(dy, padded_shape(shape, logical), "pad", "gradient", "[like the output]");
+  const auto axes_in = [&](const Array& dx) {
+    return axes_of(as_stored(dx).shape(), stored_pads(logical, dx.format()));
+  };
+  if (dy.device() != Device::cpu) {
+    const Array dx(shape, dy.dtype(), dy.format(), dy.device());
+    const PadAxes axes = axes_in(dx);
+    if (axes.rank == 0) return dy;
+    on_device(&PadDevice::backward, "pad", dx, mode, dy.dtype(), dy, dx, axes);
+    return dx;
+  }
   const Array dx = zero(shape, dy.format());
-  const Plan p = plan(as_stored(dx).shape(), stored_pads(logical, dy.format()), mode);
-  if (p.axes.empty()) return dy;
-  add_rows(dy.to(DType::float32).raw<float>(), dx.raw<float>(), p);
+  const PadAxes axes = axes_in(dx);
+  if (axes.rank == 0) return dy;
+  add_rows(dy.to(DType::float32).raw<float>(), dx.raw<float>(), Plan(axes, mode));
   return dx.to(dy.dtype());
 }
 
