@@ -45,7 +45,6 @@ NOT_EMULATED = {
     "test_loss_distance",
     "test_loss_linear",
     "test_loss_pair",
-    "test_pool",
     "test_sort",
 }
 

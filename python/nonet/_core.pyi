@@ -19,6 +19,7 @@ __all__: list[str] = [
     "abs_backward",
     "adaptive_avg_pool_backward",
     "adaptive_avg_pool_forward",
+    "adaptive_max_pool_backward",
     "adaptive_max_pool_forward",
     "add",
     "add_into",
@@ -448,6 +449,13 @@ def adaptive_avg_pool_backward(
 ) -> Array: ...
 def adaptive_avg_pool_forward(
     x: Array | None, out: collections.abc.Sequence[typing.SupportsInt], op: str
+) -> Array: ...
+def adaptive_max_pool_backward(
+    dy: Array | None,
+    index: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    out: collections.abc.Sequence[typing.SupportsInt],
+    op: str,
 ) -> Array: ...
 def adaptive_max_pool_forward(
     x: Array | None, out: collections.abc.Sequence[typing.SupportsInt], keep_index: bool, op: str
@@ -976,7 +984,12 @@ def max_pool_backward(
     dy: Array | None,
     index: Array | None,
     shape: collections.abc.Sequence[typing.SupportsInt],
-    axes: typing.SupportsInt | typing.SupportsIndex,
+    kernel: collections.abc.Sequence[typing.SupportsInt],
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    ceil_mode: bool,
+    op: str,
 ) -> Array: ...
 def max_pool_forward(
     x: Array | None,

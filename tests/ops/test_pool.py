@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, use_isa, use_threads
+from helpers import EPS, check_op, each_place, use_place, use_threads
 from nonet import nn
 from nonet.nn import functional as F
 from reference import pool as reference
@@ -30,8 +30,10 @@ def max_windows(shape, kernel, stride, padding, dilation, ceil):
     ]
 
 
-def nhwc(a, requires_grad=False) -> nonet.Tensor:
-    return nonet.Tensor(nonet.tensor(a, dtype="float32").array.to_format("nhwc"), requires_grad)
+def nhwc(a, requires_grad=False, device="cpu") -> nonet.Tensor:
+    return nonet.Tensor(
+        nonet.tensor(a, dtype="float32", device=device).array.to_format("nhwc"), requires_grad
+    )
 
 
 @pytest.mark.parametrize("case", MAX_CASES)
@@ -53,26 +55,49 @@ def test_max_pool2d(case):
 
 
 @pytest.mark.parametrize("case", MAX_CASES)
-@pytest.mark.parametrize("isa", available_isas())
-def test_ties_and_special_values(case, isa):
+@each_place
+def test_ties_and_special_values(case, place):
     shape, kernel, stride, padding, dilation, ceil = case
     rng = np.random.default_rng(1)
     windows = max_windows(*case)
-    for choices in ([0.0, 1.0], [-np.inf], [np.nan, 1.0, -np.inf], [1e30, -1e30, np.inf], [-0.0, 0.0]):
-        x = rng.choice(choices, shape).astype(np.float32)
-        with use_isa(isa):
-            y, index = F.max_pool2d(x, kernel, stride, padding, dilation, ceil, return_indices=True)
-            np.testing.assert_array_equal(index.numpy(), reference.positions(x, *windows))
-            np.testing.assert_array_equal(y.numpy(), reference.pool2d(x, *windows, reference.maximum))
-            if len(shape) == 4:
-                y, index = F.max_pool2d(nhwc(x), kernel, stride, padding, dilation, ceil, return_indices=True)
-                np.testing.assert_array_equal(index.numpy(), reference.positions(x, *windows))
-                np.testing.assert_array_equal(y.numpy(), reference.pool2d(x, *windows, reference.maximum))
+    with use_place(place) as device:
+        for choices in ([0.0, 1.0], [-np.inf], [np.nan, 1.0, -np.inf], [1e30, -1e30, np.inf], [-0.0, 0.0]):
+            x = rng.choice(choices, shape).astype(np.float32)
+            for t in (nonet.tensor(x, device=device), nhwc(x, device=device) if x.ndim == 4 else None):
+                if t is None:
+                    continue
+                y, index = F.max_pool2d(t, kernel, stride, padding, dilation, ceil, return_indices=True)
+                np.testing.assert_array_equal(index.cpu().numpy(), reference.positions(x, *windows))
+                np.testing.assert_array_equal(
+                    y.cpu().numpy(), reference.pool2d(x, *windows, reference.maximum)
+                )
 
 
-@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("shape", [(2, 3, 20, 31), (1, 1, 100, 101), (1, 40, 9, 8)])
+@each_place
+def test_large_windows(shape, place):
+    """Whole images and quarters of them, which a device gives to many threads each."""
+    rng = np.random.default_rng(2)
+    with use_place(place) as device:
+        for m in (1, 2):
+            rows, columns = reference.adaptive(shape[2], m), reference.adaptive(shape[3], m)
+            x = rng.standard_normal(shape).astype(np.float32)
+            ties = rng.choice([0.0, 1.0, np.nan] if m == 2 else [0.0, -1.0], shape).astype(np.float32)
+            want = reference.pool2d(x.astype(np.float64), rows, columns, reference.mean)
+            for make in (lambda a: nonet.tensor(a, device=device), lambda a: nhwc(a, device=device)):
+                got = F.adaptive_avg_pool2d(make(x), m).cpu().numpy()
+                # A mean of n terms of size 4 is within n eps / 2 * 4, if they are added in a row.
+                np.testing.assert_allclose(got, want, rtol=0, atol=2 * EPS * shape[2] * shape[3])
+                y, index = F.adaptive_max_pool2d(make(ties), m, return_indices=True)
+                np.testing.assert_array_equal(
+                    y.cpu().numpy(), reference.pool2d(ties, rows, columns, reference.maximum)
+                )
+                np.testing.assert_array_equal(index.cpu().numpy(), reference.positions(ties, rows, columns))
+
+
+@each_place
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_channels_last(channels, isa):
+def test_channels_last(channels, place):
     a = np.random.default_rng(0).standard_normal((2, channels, 7, 9)).astype(np.float32)
     ops = [
         lambda x: F.max_pool2d(x, 3, 2, 1),
@@ -83,17 +108,17 @@ def test_channels_last(channels, isa):
         lambda x: F.adaptive_avg_pool2d(x, 1),
         lambda x: F.adaptive_max_pool2d(x, (2, None)),
     ]
-    with use_isa(isa):
+    with use_place(place) as device:
         for op in ops:
-            x, plain = nhwc(a, True), nonet.tensor(a, requires_grad=True)
+            x, plain = nhwc(a, True, device), nonet.tensor(a, requires_grad=True)
             y, want = op(x), op(plain)
             assert y.array.format == "nhwc"
             # Sums of up to 63 terms in another order.
-            np.testing.assert_allclose(y.numpy(), want.numpy(), rtol=0, atol=63 * EPS)
+            np.testing.assert_allclose(y.detach().cpu().numpy(), want.numpy(), rtol=0, atol=63 * EPS)
             dy = np.random.default_rng(1).standard_normal(y.shape)
-            y.backward(nhwc(dy))
+            y.backward(nhwc(dy, device=device))
             want.backward(dy)
-            np.testing.assert_allclose(x.grad.numpy(), plain.grad.numpy(), rtol=4 * EPS, atol=4 * EPS)
+            np.testing.assert_allclose(x.grad.cpu().numpy(), plain.grad.numpy(), rtol=4 * EPS, atol=4 * EPS)
 
 
 AVG_CASES = [

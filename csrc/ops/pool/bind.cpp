@@ -44,8 +44,21 @@ void bind_pool(py::module_& m) {
         return pair(max_pool_forward(x, adaptive(out), keep_index, op));
       },
       py::arg("x"), py::arg("out"), py::arg("keep_index"), py::arg("op"), no_gil());
-  m.def("max_pool_backward", &max_pool_backward, py::arg("dy"), py::arg("index"), py::arg("shape"), py::arg("axes"),
-        no_gil());
+  m.def(
+      "max_pool_backward",
+      [](const Array& dy, const Array& index, const Shape& shape, const Shape& kernel, const Shape& stride,
+         const Shape& padding, const Shape& dilation, bool ceil_mode, const char* op) {
+        return max_pool_backward(dy, index, shape, {kernel, stride, padding, dilation, ceil_mode, true, 0, false, {}},
+                                 op);
+      },
+      py::arg("dy"), py::arg("index"), py::arg("shape"), py::arg("kernel"), py::arg("stride"), py::arg("padding"),
+      py::arg("dilation"), py::arg("ceil_mode"), py::arg("op"), no_gil());
+  m.def(
+      "adaptive_max_pool_backward",
+      [](const Array& dy, const Array& index, const Shape& shape, const Shape& out, const char* op) {
+        return max_pool_backward(dy, index, shape, adaptive(out), op);
+      },
+      py::arg("dy"), py::arg("index"), py::arg("shape"), py::arg("out"), py::arg("op"), no_gil());
   m.def(
       "avg_pool_forward",
       [](const Array& x, const Shape& kernel, const Shape& stride, const Shape& padding, bool ceil_mode,

@@ -4,7 +4,9 @@
 #include <limits>
 #include <vector>
 
+#include "array/launch.h"
 #include "ops/pool/pooling.h"
+#include "ops/pool/window.h"
 
 namespace nonet {
 
@@ -31,41 +33,46 @@ void check_spec(const PoolSpec& spec, bool average, const char* op) {
   }
 }
 
-// The windows along pooled axis `a` of n elements.
-std::vector<PoolWindow> windows(int64_t n, const PoolSpec& spec, int a, bool average, const char* op) {
-  std::vector<PoolWindow> out;
+// Pooled axis `a` of n elements.
+PoolAxis pool_axis(int64_t n, const PoolSpec& spec, int a, bool average, const char* op) {
   if (spec.adaptive) {
     const int64_t m = spec.out[a] == -1 ? n : spec.out[a];
     check(m >= 0, op, ": output_size must be >= 0, got ", spec.out);
-    for (int64_t o = 0; o < m; ++o) {
-      const int64_t begin = o * n / m;
-      const int64_t end = ((o + 1) * n + m - 1) / m;
-      out.push_back({begin, end, static_cast<float>(end - begin)});
-    }
-    return out;
+    return {.n = n,
+            .m = m,
+            .kernel = 0,
+            .stride = 1,
+            .padding = 0,
+            .dilation = 1,
+            .adaptive = true,
+            .include_pad = false,
+            .divisor = 0};
   }
-  const int64_t k = spec.kernel[a];
   const int64_t s = spec.stride[a];
   const int64_t p = spec.padding[a];
-  const int64_t d = spec.dilation[a];
-  const int64_t room = n + 2 * p - d * (k - 1) - 1;
+  const int64_t room = n + 2 * p - spec.dilation[a] * (spec.kernel[a] - 1) - 1;
   int64_t m = room < 0 && !spec.ceil_mode ? 0 : (room + (spec.ceil_mode ? s - 1 : 0)) / s + 1;
   if (spec.ceil_mode && m > 0 && (m - 1) * s >= n + p) --m;  // the last window must begin inside
   check(m > 0, op, ": kernel_size ", spec.kernel, " exceeds the padded input, of size ", n + 2 * p,
         " along pooled axis ", a);
-  for (int64_t o = 0; o < m; ++o) {
-    const int64_t from = o * s - p;
-    const int64_t end = std::min(from + (k - 1) * d + 1, n);
-    const int64_t begin = from < 0 ? from + (-from + d - 1) / d * d : from;
-    const int64_t counted = spec.count_include_pad ? std::min(from + k, n + p) - from : end - begin;
-    if (begin < end) {
-      out.push_back({begin, end, static_cast<float>(counted)});
-    } else {  // a dilated window in the padding throughout: empty, at a valid position
-      out.push_back({std::min(begin, n - 1), std::min(begin, n - 1), static_cast<float>(counted)});
-    }
-  }
-  if (average && spec.divisor != 0) {
-    for (PoolWindow& window : out) window.count = a == 0 ? static_cast<float>(spec.divisor) : 1.f;
+  float divisor = 0;
+  if (average && spec.divisor != 0) divisor = a == 0 ? static_cast<float>(spec.divisor) : 1.f;
+  return {.n = n,
+          .m = m,
+          .kernel = spec.kernel[a],
+          .stride = s,
+          .padding = p,
+          .dilation = spec.dilation[a],
+          .adaptive = false,
+          .include_pad = spec.count_include_pad,
+          .divisor = divisor};
+}
+
+std::vector<PoolWindow> windows(const PoolAxis& axis) {
+  std::vector<PoolWindow> out;
+  for (int64_t o = 0; o < axis.m; ++o) {
+    const PoolSpan<int64_t> window = pool_window<int64_t>(axis, o);
+    out.push_back({window.begin, window.end, pool_count(axis, o, window)});
   }
   return out;
 }
@@ -80,38 +87,63 @@ Array images(const Array& x, int axes) {
   return x.reshape(image_shape(x.shape(), axes));
 }
 
-Shape pooled_shape(const Shape& x, const PoolGeometry& g, int axes) {
-  Shape out = x.with(x.rank() - 1, g.out_w);
-  return axes == 2 ? out.with(x.rank() - 2, g.out_h) : out;
+struct Axes {
+  PoolAxis rows, columns;
+};
+
+Shape pooled_shape(const Shape& x, const Axes& axes, int count) {
+  Shape out = x.with(x.rank() - 1, axes.columns.m);
+  return count == 2 ? out.with(x.rank() - 2, axes.rows.m) : out;
 }
 
-// One pooled axis: windows of one row.
-Windows make_windows(const Shape& shape, const PoolSpec& spec, int axes, bool average, const char* op) {
+// One pooled axis: images of one row.
+Axes make_axes(const Shape& shape, const PoolSpec& spec, int axes, bool average, const char* op) {
   const char* letters = axes == 2 ? "[N, C, H, W] or [C, H, W]" : "[N, C, L] or [C, L]";
   check(shape.rank() == axes + 1 || shape.rank() == axes + 2, op, ": input must have shape ", letters, ", got ", shape);
   for (int axis = shape.rank() - axes - 1; axis < shape.rank(); ++axis) {
     check(shape[axis] > 0, op, ": input must have no empty axis but N, got ", shape);
   }
   if (!spec.adaptive) check_spec(spec, average, op);
+  const int64_t w = shape.back();
+  const int64_t h = axes == 2 ? shape[shape.rank() - 2] : 1;
+  check(h * w < std::numeric_limits<int32_t>::max(), op, ": input must have less than 2^31 positions, got ", shape);
+  const PoolAxis columns = pool_axis(w, spec, axes - 1, average, op);
+  if (axes == 2) return {pool_axis(h, spec, 0, average, op), columns};
+  const PoolAxis one = {.n = 1,
+                        .m = 1,
+                        .kernel = 1,
+                        .stride = 1,
+                        .padding = 0,
+                        .dilation = 1,
+                        .adaptive = false,
+                        .include_pad = false,
+                        .divisor = 0};
+  return {one, columns};
+}
+
+Windows make_windows(const Axes& axes) {
+  const auto& [rows, columns] = axes;
   Windows out;
-  out.g.w = shape.back();
-  out.g.h = axes == 2 ? shape[shape.rank() - 2] : 1;
-  check(out.g.h * out.g.w < std::numeric_limits<int32_t>::max(), op, ": input must have less than 2^31 positions, got ",
-        shape);
-  out.columns = windows(out.g.w, spec, axes - 1, average, op);
-  out.rows = axes == 2 ? windows(out.g.h, spec, 0, average, op) : std::vector<PoolWindow>{{0, 1, 1.f}};
-  out.g.out_h = static_cast<int64_t>(out.rows.size());
-  out.g.out_w = static_cast<int64_t>(out.columns.size());
-  out.g.rows = out.rows.data();
-  out.g.columns = out.columns.data();
-  out.g.step_h = axes == 2 && !spec.adaptive ? spec.dilation[0] : 1;
-  out.g.step_w = spec.adaptive ? 1 : spec.dilation[axes - 1];
-  if (!spec.adaptive) {
-    out.g.kernel_w = spec.kernel[axes - 1];
-    out.g.stride_w = spec.stride[axes - 1];
-    out.g.padding_w = spec.padding[axes - 1];
-  }
+  out.rows = windows(rows);
+  out.columns = windows(columns);
+  out.g = {.h = rows.n,
+           .w = columns.n,
+           .out_h = rows.m,
+           .out_w = columns.m,
+           .rows = out.rows.data(),
+           .columns = out.columns.data(),
+           .step_h = rows.dilation,
+           .step_w = columns.dilation,
+           .kernel_w = columns.kernel,
+           .stride_w = columns.stride,
+           .padding_w = columns.padding};
   return out;
+}
+
+// As kernels of a device see images [N, C, H, W].
+PoolImages stored_images(const Array& x, const Axes& axes) {
+  const bool nhwc = x.format() == Format::nhwc;
+  return {nhwc ? x.dim(0) : x.dim(0) * x.dim(1), nhwc ? x.dim(1) : 1, axes.rows, axes.columns};
 }
 
 int axes_of(const PoolSpec& spec) {
@@ -151,9 +183,18 @@ Array zeros_as(const Shape& shape, Format format) {
 Pooled max_pool_forward(const Array& input, const PoolSpec& spec, bool keep_index, const char* op) {
   check_floating(input, op, "input");
   const int axes = axes_of(spec);
-  const Windows windows = make_windows(input.shape(), spec, axes, false, op);
+  const Axes sizes = make_axes(input.shape(), spec, axes, false, op);
+  const Shape out_shape = pooled_shape(input.shape(), sizes, axes);
+  if (input.device() != Device::cpu) {
+    const Array from = images(input, axes);
+    const Array y({from.dim(0), from.dim(1), sizes.rows.m, sizes.columns.m}, input.dtype(), from.format(),
+                  input.device());
+    const Array index = keep_index ? Array(y.shape(), DType::int32, from.format(), input.device()) : Array();
+    on_device(&PoolDevice::max, op, y, y.dtype(), from, y, index, stored_images(from, sizes));
+    return {y.reshape(out_shape), keep_index ? index.reshape(out_shape) : index};
+  }
+  const Windows windows = make_windows(sizes);
   const PoolGeometry& g = windows.g;
-  const Shape out_shape = pooled_shape(input.shape(), g, axes);
   Array x = images(input.to(DType::float32), axes);
   const Format format = x.format();
   if (spec.adaptive) x = x.to_format(Format::nhwc);
@@ -180,7 +221,17 @@ Pooled max_pool_forward(const Array& input, const PoolSpec& spec, bool keep_inde
   return {shaped(y).to(input.dtype()), keep_index ? shaped(index) : index};
 }
 
-Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape, int axes) {
+Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape, const PoolSpec& spec, const char* op) {
+  const int axes = axes_of(spec);
+  const Axes sizes = make_axes(shape, spec, axes, false, op);
+  check_shape(dy, pooled_shape(shape, sizes, axes), op, "gradient", "[like the output]");
+  if (dy.device() != Device::cpu) {
+    const Array d = images(dy, axes);
+    const Array dx(image_shape(shape, axes), dy.dtype(), d.format(), dy.device());
+    on_device(&PoolDevice::max_backward, op, dx, dy.dtype(), d, images(index, axes).to_format(d.format()), dx,
+              stored_images(dx, sizes));
+    return dx.reshape(shape);
+  }
   const Array d = images(dy.to(DType::float32), axes);
   const Array p = images(index, axes).to_format(d.format());
   const Array dx = zeros_as(image_shape(shape, axes), d.format());
@@ -211,7 +262,15 @@ Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape,
 Array avg_pool_forward(const Array& input, const PoolSpec& spec, const char* op) {
   check_floating(input, op, "input");
   const int axes = axes_of(spec);
-  const Windows windows = make_windows(input.shape(), spec, axes, true, op);
+  const Axes sizes = make_axes(input.shape(), spec, axes, true, op);
+  if (input.device() != Device::cpu) {
+    const Array from = images(input, axes);
+    const Array y({from.dim(0), from.dim(1), sizes.rows.m, sizes.columns.m}, input.dtype(), from.format(),
+                  input.device());
+    on_device(&PoolDevice::average, op, y, y.dtype(), from, y, stored_images(from, sizes));
+    return y.reshape(pooled_shape(input.shape(), sizes, axes));
+  }
+  const Windows windows = make_windows(sizes);
   const PoolGeometry& g = windows.g;
   const Array x = images(input.to(DType::float32), axes);
   const int64_t n = x.dim(0);
@@ -228,12 +287,20 @@ Array avg_pool_forward(const Array& input, const PoolSpec& spec, const char* op)
                                end - begin, g, scratch(g.w));
     });
   }
-  return y.reshape(pooled_shape(input.shape(), g, axes)).to(input.dtype());
+  return y.reshape(pooled_shape(input.shape(), sizes, axes)).to(input.dtype());
 }
 
 Array avg_pool_backward(const Array& dy, const Shape& shape, const PoolSpec& spec, const char* op) {
   const int axes = axes_of(spec);
-  const Windows windows = make_windows(shape, spec, axes, true, op);
+  const Axes sizes = make_axes(shape, spec, axes, true, op);
+  check_shape(dy, pooled_shape(shape, sizes, axes), op, "gradient", "[like the output]");
+  if (dy.device() != Device::cpu) {
+    const Array from = images(dy, axes);
+    const Array dx(image_shape(shape, axes), dy.dtype(), from.format(), dy.device());
+    on_device(&PoolDevice::average_backward, op, dx, dy.dtype(), from, dx, stored_images(dx, sizes));
+    return dx.reshape(shape);
+  }
+  const Windows windows = make_windows(sizes);
   const PoolGeometry& g = windows.g;
   const Array d = images(dy.to(DType::float32), axes);
   const int64_t n = d.dim(0);

@@ -47,4 +47,30 @@ struct PoolKernels {
 };
 NONET_KERNELS(PoolKernels, pool_kernels);
 
+// A pooled axis of n inputs and m outputs.
+struct PoolAxis {
+  int64_t n, m;
+  int64_t kernel, stride, padding, dilation;
+  bool adaptive;
+  bool include_pad;
+  float divisor;  // of the sum, 0: the count
+};
+
+// Images stored as [outer, rows, columns, inner]: plain ones have outer = N C and inner = 1, nhwc ones N and C.
+struct PoolImages {
+  int64_t outer, inner;
+  PoolAxis rows, columns;
+};
+
+// float32 or bfloat16. Gradients are gathered: every input adds what its outputs hand it, in their order.
+struct PoolDevice {
+  static constexpr const char* name = "pool";
+
+  // index [outer, out rows, out columns, inner]: the flat position in rows * columns; may be null.
+  void (*max)(Stream, DType dtype, const void* x, void* y, int32_t* index, const PoolImages& images);
+  void (*max_backward)(Stream, DType dtype, const void* dy, const int32_t* index, void* dx, const PoolImages& images);
+  void (*average)(Stream, DType dtype, const void* x, void* y, const PoolImages& images);
+  void (*average_backward)(Stream, DType dtype, const void* dy, void* dx, const PoolImages& images);
+};
+
 }  // namespace nonet

@@ -24,7 +24,7 @@ struct Pooled {
 
 // Errors: ValueError for shapes and sizes, TypeError for the dtype.
 Pooled max_pool_forward(const Array& x, const PoolSpec& spec, bool keep_index, const char* op);
-Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape, int axes);
+Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape, const PoolSpec& spec, const char* op);
 Array avg_pool_forward(const Array& x, const PoolSpec& spec, const char* op);
 Array avg_pool_backward(const Array& dy, const Shape& shape, const PoolSpec& spec, const char* op);
 

@@ -64,21 +64,15 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     kernel = _sizes(kernel_size, axes, op, "kernel_size")
-    y, index = _core.max_pool_forward(
-        x.array,
-        kernel,
-        _strides(stride, kernel, op),
-        _sizes(padding, axes, op, "padding"),
-        _sizes(dilation, axes, op, "dilation"),
-        ceil_mode,
-        return_indices or wants_grad(x),
-        op,
-    )
-    return _with_indices(x, y, index, axes, return_indices)
+    strides = _strides(stride, kernel, op)
+    pads = _sizes(padding, axes, op, "padding")
+    spec = (kernel, strides, pads, _sizes(dilation, axes, op, "dilation"), ceil_mode)
+    y, index = _core.max_pool_forward(x.array, *spec, return_indices or wants_grad(x), op)
+    out = record(y, (x,), _max_rule, (index, x.array.shape, *spec, op))
+    return _with_indices(out, index, return_indices)
 
 
-def _with_indices(x: Tensor, y: Array, index: Array | None, axes: int, return_indices: bool) -> Any:
-    out = record(y, (x,), _max_rule, (index, x.array.shape, axes))
+def _with_indices(out: Tensor, index: Array | None, return_indices: bool) -> Any:
     if not return_indices:
         return out
     assert index is not None  # asked for
@@ -132,7 +126,12 @@ def _output_size(output_size: Any, axes: int, op: str) -> tuple[int, ...]:
 def _adaptive_max_pool(x: Tensor, axes: int, op: str, output_size: Any, return_indices: bool) -> Any:
     sizes = _output_size(output_size, axes, op)
     y, index = _core.adaptive_max_pool_forward(x.array, sizes, return_indices or wants_grad(x), op)
-    return _with_indices(x, y, index, axes, return_indices)
+    out = record(y, (x,), _adaptive_max_rule, (index, x.array.shape, sizes, op))
+    return _with_indices(out, index, return_indices)
+
+
+def _adaptive_max_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+    return (_core.adaptive_max_pool_backward(dy, *saved),)
 
 
 def adaptive_max_pool1d(input: TensorLike, output_size: Any, return_indices: bool = False) -> Any:
