@@ -8,7 +8,7 @@
 namespace nonet::NONET_CUDA_NS {
 
 // Divisor<int32_t> d: d.quotient(n) = n / d for 0 <= n < 2^31, d > 0, as a multiplication and a shift (Granlund &
-// Montgomery, "Division by invariant integers using multiplication", PLDI 1994). Made by the host.
+// Montgomery, "Division by invariant integers using multiplication", PLDI 1994). Making one divides.
 // Divisor<int64_t> divides.
 template <class I>
 struct Divisor;
@@ -20,7 +20,7 @@ struct Divisor<int32_t> {
   int shift;
 
   Divisor() = default;
-  explicit Divisor(int64_t d) : value(static_cast<int32_t>(d > 0 ? d : 1)), shift(0) {
+  constexpr explicit Divisor(int64_t d) : value(static_cast<int32_t>(d > 0 ? d : 1)), multiplier(0), shift(0) {
     while (int64_t{1} << shift < value) ++shift;
     const uint64_t more = (uint64_t{1} << shift) - static_cast<uint64_t>(value);
     multiplier = static_cast<uint32_t>((more << 32) / static_cast<uint64_t>(value) + 1);
@@ -36,7 +36,7 @@ struct Divisor<int64_t> {
   int64_t value;
 
   Divisor() = default;
-  explicit Divisor(int64_t d) : value(d > 0 ? d : 1) {}
+  constexpr explicit Divisor(int64_t d) : value(d > 0 ? d : 1) {}
   NONET_DEVICE int64_t quotient(int64_t n) const { return n / value; }
 };
 

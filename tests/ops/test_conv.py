@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import assert_close, check_op, each_isa, use_isa, use_threads
+from helpers import assert_close, available_isas, check_op, each_isa, use_isa, use_place, use_threads
 from nonet.nn import functional as F
 from nonet.ops.conv import conv2d_act
 from reference import conv as reference
@@ -17,7 +17,7 @@ def random(*shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def check(x, w, b=None, dtypes=("float32",), **attrs):
+def check(x, w, b=None, dtypes=("float32",), isas=None, **attrs):
     inputs = [x, w] if b is None else [x, w, b]
     terms = w[0].size
     # The sums of products of normal numbers are about sqrt(terms), their errors eps sqrt(terms) times that.
@@ -34,6 +34,7 @@ def check(x, w, b=None, dtypes=("float32",), **attrs):
         grad_atol=4 * EPS * (max(pixels, w.shape[0] * w[0, 0].size) + 4),
         reference_gradient=reference.gradients,
         dtypes=dtypes,
+        isas=isas,
     )
 
 
@@ -82,7 +83,8 @@ def test_bfloat16():
 
 def test_long_sum():
     check(random(1, 5000, 2, 2), random(3, 5000, 1, 1))
-    check(random(1, 1, 1, 6000), random(2, 1, 1, 5000))
+    check(random(1, 1, 1, 6000), random(2, 1, 1, 5000), isas=available_isas())
+    check(random(1, 1, 1, 900), random(2, 1, 1, 700))
 
 
 @each_isa
@@ -104,6 +106,53 @@ def test_formats_and_threads(isa, case):
     assert len(results) == 1
     want = reference.conv2d(*(v.astype(np.float64) for v in (x, w, b)), stride, padding, dilation, groups)
     assert_close(y.detach(), want, 4 * EPS, 4 * EPS * (w[0].size + 4), "forward")
+
+
+def convolved(device, dtype, format, x, w, b, *options):
+    t = [nonet.tensor(v, dtype=dtype, device=device, requires_grad=True) for v in (x, w, b)]
+    t[0].array = t[0].array.to_format(format)
+    y = F.conv2d(*t, *options)
+    y.backward(nonet.tensor(np.cos(np.arange(y.numel())).reshape(y.shape), device=device))
+    return [v.to("float32").cpu().numpy() for v in (y.detach(), *(v.grad for v in t))]
+
+
+FOURS = [  # channels that are read four at a time
+    (16, 20, (3, 3), (2, 1), (1, 1), (1, 1), 1),
+    (24, 24, (1, 3), (1, 1), (0, 1), (1, 1), 2),
+    (16, 16, (3, 3), (1, 2), (1, 1), (1, 1), 16),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES[:13] + FOURS)
+def test_formats_on_a_device(case, dtype):
+    """The same bytes from plain and nhwc images, which are read in other ways, in any order of the threads."""
+    c, o, kernel, stride, padding, dilation, groups = case
+    x, w, b = random(5, c, 9, 12), random(o, c // groups, *kernel), random(o)
+    options = (stride, padding, dilation, groups)
+    with use_place("emulator") as device:
+        got = [convolved(device, dtype, format, x, w, b, *options) for format in ("plain", "nhwc", "nhwc")]
+    for other in got[1:]:
+        for a, z in zip(got[0], other, strict=True):
+            np.testing.assert_array_equal(a, z)
+    want = convolved("cpu", dtype, "plain", x, w, b, *options)
+    pixels = want[0].size // o
+    terms = [w[0].size + 1, o * w[0].size // c, pixels, pixels]
+    for a, z, n in zip(got[0], want, terms, strict=True):
+        # Two sums of n products of size about 4, rounded to the dtype.
+        np.testing.assert_allclose(a, z, rtol=2.0**-7 if dtype == "bfloat16" else 0, atol=8 * EPS * (n + 4))
+
+
+@pytest.mark.parametrize("format", ["plain", "nhwc"])
+def test_many_pixels_and_channels_on_a_device(format):
+    """The largest tiles of the products, in all three directions."""
+    x, w, b = random(66, 68, 16, 16), random(72, 68, 1, 1), random(72)
+    with use_place("emulator") as device:
+        got = convolved(device, "float32", format, x, w, b)
+    for a, z, n in zip(
+        got, convolved("cpu", "float32", format, x, w, b), (69, 72, 16896, 16896), strict=True
+    ):
+        np.testing.assert_allclose(a, z, rtol=0, atol=8 * EPS * (n + 4))
 
 
 def test_output_and_gradient_stay_nhwc():

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "array/array.h"
+#include "ops/conv/device.h"
 #include "ops/conv/layout.h"
 #include "ops/matmul/linear.h"
 
@@ -298,12 +299,17 @@ void backward_weight(const Array& dy, const Array& x, const ConvSizes& s, const 
 Array conv_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options) {
   const ConvSizes s = sizes_of(x, weight, bias, options);
   const int rank = weight.rank() - 2;
+  const DType dtype = options.mixed ? DType::bfloat16 : x.dtype();
+  if (x.device() != Device::cpu) {
+    const Array from = as_images(x, rank, x.rank() == rank + 2);
+    return like_input(device_forward(from, as_kernels(weight), bias, s, options).to(dtype), x, rank);
+  }
   const Array images = as_images(x, rank, x.rank() == rank + 2).to(DType::float32);
   const Array kernels = as_kernels(weight).to(DType::float32);
   const Array b = bias.defined() ? bias.to(DType::float32) : bias;
   const Array y({s.n, s.o, s.oh, s.ow}, DType::float32, Format::nhwc);
   if (y.numel() > 0) forward(images, kernels, b.defined() ? b.data<float>() : nullptr, s, options, y);
-  return like_input(y.to(options.mixed ? DType::bfloat16 : x.dtype()), x, rank);
+  return like_input(y.to(dtype), x, rank);
 }
 
 void conv_backward(const Array& dy, const Array& x, const Array& weight, const Array& y, const ConvOptions& options,
@@ -311,9 +317,21 @@ void conv_backward(const Array& dy, const Array& x, const Array& weight, const A
   const ConvSizes s = sizes_of(x, weight, Array(), options);
   const int rank = weight.rank() - 2;
   const bool batched = x.rank() == rank + 2;
-  Array dz = as_images(dy, rank, batched).to(DType::float32).to_format(Format::nhwc);
+  Array dz = as_images(dy, rank, batched);
   check(dz.shape() == Shape{s.n, s.o, s.oh, s.ow}, options.op, ": gradient must have the output's shape, got ",
         dy.shape());
+  if (x.device() != Device::cpu) {
+    if (options.activation != FusedActivation::none)
+      dz = device_activation_gradient(dz, as_images(y, rank, batched), options.activation);
+    const bool given = out.dweight != nullptr && out.dweight->defined();
+    Array dw = given ? as_kernels(*out.dweight) : Array();
+    device_backward(dz, as_images(x, rank, batched), as_kernels(weight), s, options,
+                    {out.dx, out.dweight == nullptr ? nullptr : &dw, out.dbias});
+    if (out.dx != nullptr) *out.dx = like_input(*out.dx, x, rank);
+    if (out.dweight != nullptr && !given) *out.dweight = dw.reshape(weight.shape());
+    return;
+  }
+  dz = dz.to(DType::float32).to_format(Format::nhwc);
   if (options.activation != FusedActivation::none && dz.numel() > 0) {
     const Array saved = as_images(y, rank, batched).to(DType::float32).to_format(Format::nhwc);
     const Array scaled = empty_like(dz);

@@ -85,6 +85,43 @@ struct ConvKernels {
 };
 NONET_KERNELS(ConvKernels, conv_kernels);
 
+// On a device the same sums are products whose operands are gathered while they are read, never stored: neither padded
+// images nor kernel positions side by side. float32 or bfloat16, sums in float32. x: plain or nhwc; y, dy, dx: nhwc.
+// Weights are float32, and bring the summed index to the front:
+//   packed [groups][kh][kw][depth][columns], columns rounded up to a multiple of 4 by zeros.
+struct ConvShape;  // tiles.h
+
+struct ConvDevice {
+  static constexpr const char* name = "conv";
+
+  // depth in, columns out. bias [O], float32, may be null.
+  void (*forward)(Stream, DType dtype, const void* x, bool nhwc, const float* packed, const float* bias,
+                  FusedActivation activation, void* y, const ConvShape& shape);
+  // depth out, columns in.
+  void (*backward_input)(Stream, DType dtype, const void* dy, const float* packed, void* dx, const ConvShape& shape);
+};
+
+struct ConvWeightDevice {
+  static constexpr const char* name = "conv_weight";
+
+  // partial [weight_slices()][O][kh][kw][in]: the sums over the pixels of a slice.
+  void (*slices)(Stream, DType dtype, const void* dy, const void* x, bool nhwc, float* partial, const ConvShape& shape);
+  // dweight [O][in][kh][kw] = the slices added in a fixed order; `dtype` is dweight's.
+  void (*sum)(Stream, const float* partial, DType dtype, void* dweight, const ConvShape& shape);
+};
+
+// One channel in and out per group. All images are nhwc.
+struct DepthwiseDevice {
+  static constexpr const char* name = "conv_depthwise";
+
+  // packed [kh][kw][C] in all three.
+  void (*forward)(Stream, DType dtype, const void* x, const float* packed, const float* bias,
+                  FusedActivation activation, void* y, const ConvShape& shape);
+  void (*backward_input)(Stream, DType dtype, const void* dy, const float* packed, void* dx, const ConvShape& shape);
+  // partial as above.
+  void (*slices)(Stream, DType dtype, const void* dy, const void* x, float* partial, const ConvShape& shape);
+};
+
 // Pairs are (height, width); padding is top, bottom, left, right.
 struct ConvOptions {
   int64_t stride[2] = {1, 1};

@@ -1,0 +1,148 @@
+#include "ops/conv/device.h"
+
+#include <limits>
+
+#include "array/launch.h"
+#include "array/strided.h"
+#include "ops/activation/activation.h"
+#include "ops/conv/tiles.h"
+
+namespace nonet {
+
+namespace {
+
+ConvShape shape_of(const ConvSizes& s, const ConvOptions& o) {
+  constexpr int64_t limit = std::numeric_limits<int32_t>::max();
+  const int64_t in = s.n * s.h * s.w;
+  const int64_t out = s.n * s.oh * s.ow;
+  check(in < limit && out < limit && s.c * s.h * s.w < limit && s.o * s.oh * s.ow < limit, o.op,
+        ": a device takes less than 2^31 pixels, and values of one image, got ", s.n, " images [", s.c, ", ", s.h, ", ",
+        s.w, "]");
+  return {.n = s.n,
+          .c = s.c,
+          .h = s.h,
+          .w = s.w,
+          .o = s.o,
+          .kh = s.kh,
+          .kw = s.kw,
+          .oh = s.oh,
+          .ow = s.ow,
+          .groups = s.groups,
+          .stride = {o.stride[0], o.stride[1]},
+          .padding = {o.padding[0], o.padding[2]},
+          .dilation = {o.dilation[0], o.dilation[1]}};
+}
+
+bool aligned(const Array& x) {
+  return reinterpret_cast<uintptr_t>(x.address()) % 16 == 0;
+}
+
+// [groups][kh][kw][depth][columns rounded up to 4]; depth and columns are the channels in and out of a group, for the
+// gradient of the input the other way round. depthwise: [kh][kw][C].
+Array packed(const Array& weight, const ConvSizes& s, bool backward) {
+  const Array w = weight.plain().to(DType::float32);
+  if (s.depthwise()) {
+    const Array out = read_strided(w, strided(Shape{s.o, s.positions()}).permuted({1, 0}));
+    return aligned(out) ? out : out.clone();
+  }
+  const Strided by_group = strided(Shape{s.groups, s.out, s.in, s.positions()});
+  const Array out = read_strided(w, by_group.permuted(backward ? Shape{0, 3, 1, 2} : Shape{0, 3, 2, 1}));
+  const int64_t columns = out.dim(3);
+  if (columns % 4 == 0) return aligned(out) ? out : out.clone();
+  const Array padded = zeros(out.shape().with(3, divide_up(columns, 4) * 4), DType::float32, out.device());
+  write_strided(padded, strided(padded.shape()).sliced(3, 0, columns), out);
+  return padded;
+}
+
+// Whether the memory is that of an nhwc image (too).
+bool stored_nhwc(const Array& x) {
+  return x.format() == Format::nhwc || x.dim(1) == 1 || x.dim(2) * x.dim(3) == 1;
+}
+
+// Where a gradient is computed: into the memory given for it, if the kernel can write there.
+Array target(const Array& given, const Shape& shape, DType dtype, Device device, const char* op) {
+  if (!given.defined()) return Array(shape, dtype, Format::plain, device);
+  check_shape(given, shape, op, "gradient", "[like its tensor]");
+  given.begin_write(op);
+  return given.dtype() == dtype && given.format() == Format::plain ? given : Array(shape, dtype, Format::plain, device);
+}
+void deliver(const Array& value, Array& out, const char* op) {
+  if (!out.defined()) {
+    out = value;
+  } else if (out.address() != value.address()) {
+    copy_into(out, value, op);
+  }
+}
+
+void backward_weight(const Array& dz, const Array& x, const ConvShape& shape, const Array& dweight, const char* op) {
+  const Array partial({weight_slices(shape), dweight.numel()}, DType::float32, Format::plain, x.device());
+  if (shape.depthwise()) {
+    on_device(&DepthwiseDevice::slices, op, dweight, x.dtype(), dz, x.to_format(Format::nhwc), partial, shape);
+  } else {
+    on_device(&ConvWeightDevice::slices, op, dweight, x.dtype(), dz, x, stored_nhwc(x), partial, shape);
+  }
+  on_device(&ConvWeightDevice::sum, op, dweight, partial, dweight.dtype(), dweight, shape);
+}
+
+}  // namespace
+
+Array device_forward(const Array& x, const Array& weight, const Array& bias, const ConvSizes& s, const ConvOptions& o) {
+  const ConvShape shape = shape_of(s, o);
+  const Array y({s.n, s.o, s.oh, s.ow}, x.dtype(), Format::nhwc, x.device());
+  if (y.numel() == 0) return y;
+  const Array b = bias.defined() ? bias.plain().to(DType::float32) : bias;
+  const Array w = packed(weight, s, false);
+  if (s.depthwise()) {
+    on_device(&DepthwiseDevice::forward, o.op, y, x.dtype(), x.to_format(Format::nhwc), w, b, o.activation, y, shape);
+  } else {
+    on_device(&ConvDevice::forward, o.op, y, x.dtype(), x, stored_nhwc(x), w, b, o.activation, y, shape);
+  }
+  return y;
+}
+
+Array device_activation_gradient(const Array& dy, const Array& y, FusedActivation activation) {
+  switch (activation) {
+    case FusedActivation::relu:
+      return activation_gradient(Activation::relu, dy, y);
+    case FusedActivation::tanh:
+      return unary_gradient(Unary::tanh, dy, y);
+    case FusedActivation::sigmoid:
+      return unary_gradient(Unary::sigmoid, dy, y);
+    default:
+      return dy;
+  }
+}
+
+void device_backward(const Array& gradient, const Array& x, const Array& weight, const ConvSizes& s,
+                     const ConvOptions& o, const LayerGradients& out) {
+  const ConvShape shape = shape_of(s, o);
+  const Array dz = gradient.to(x.dtype()).to_format(Format::nhwc);
+  if (out.dx != nullptr) {
+    const Array dx(x.shape(), x.dtype(), Format::nhwc, x.device());
+    if (dx.numel() > 0) {
+      const Array w = packed(weight, s, true);
+      if (s.depthwise()) {
+        on_device(&DepthwiseDevice::backward_input, o.op, dx, x.dtype(), dz, w, dx, shape);
+      } else {
+        on_device(&ConvDevice::backward_input, o.op, dx, x.dtype(), dz, w, dx, shape);
+      }
+    }
+    *out.dx = dx;
+  }
+  if (out.dweight != nullptr) {
+    const Array dw = target(*out.dweight, weight.shape(), weight.dtype(), x.device(), o.op);
+    if (dw.numel() > 0) backward_weight(dz, x, shape, dw, o.op);
+    deliver(dw, *out.dweight, o.op);
+  }
+  if (out.dbias != nullptr) {
+    const Array rows(dz.storage(), dz.byte_offset(), {s.n * s.oh * s.ow, s.o}, dz.dtype());
+    const Array db = sum_to(rows.to(DType::float32), {s.o}).to(weight.dtype());
+    if (out.dbias->defined()) {
+      check_shape(*out.dbias, {s.o}, o.op, "gradient", "[like its tensor]");
+      out.dbias->begin_write(o.op);
+    }
+    deliver(db, *out.dbias, o.op);
+  }
+}
+
+}  // namespace nonet

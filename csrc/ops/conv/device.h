@@ -1,0 +1,21 @@
+// Convolution of arrays on a device that is not the CPU.
+#pragma once
+
+#include "array/array.h"
+#include "ops/conv/conv.h"
+#include "ops/conv/layout.h"
+
+namespace nonet {
+
+// Images [N, C, H, W], weight of rank 4; all checked. y: nhwc, in x's dtype.
+Array device_forward(const Array& x, const Array& weight, const Array& bias, const ConvSizes& sizes,
+                     const ConvOptions& options);
+
+// dz: the gradient before the activation. dx: nhwc, in x's dtype; the others in weight's.
+void device_backward(const Array& dz, const Array& x, const Array& weight, const ConvSizes& sizes,
+                     const ConvOptions& options, const LayerGradients& out);
+
+// dY f'(Z) from Y = f(Z).
+Array device_activation_gradient(const Array& dy, const Array& y, FusedActivation activation);
+
+}  // namespace nonet
