@@ -137,6 +137,7 @@ __all__: list[str] = [
     "logsigmoid_backward",
     "logsumexp_backward",
     "lt",
+    "matmul_accumulate",
     "matmul_backward",
     "matmul_forward",
     "matmul_row_statistics",
@@ -953,6 +954,14 @@ def logsumexp_backward(
     axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,
 ) -> Array: ...
 def lt(x: Array | float | None, z: Array | float | None) -> Array: ...
+def matmul_accumulate(
+    c: Array | None,
+    a: Array | None,
+    b: Array | None,
+    transpose_a: bool,
+    transpose_b: bool,
+    precision: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def matmul_backward(
     dy: Array | None,
     a: Array | None,

@@ -24,30 +24,43 @@ py::tuple matmul_gradients(const Array& dy, const Array& a, const Array& b, bool
   return py::make_tuple(need_a ? py::cast(da) : py::none(), need_b ? py::cast(db) : py::none());
 }
 
-// (c, largest, sum): a product of two matrices with the statistics of its rows, for the tests of every path.
+// Products that no op of its own makes, for the tests of every path.
+Gemm plain_gemm(const Array& c, const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision) {
+  return {.m = a.dim(transpose_a ? 1 : 0),
+          .n = b.dim(transpose_b ? 0 : 1),
+          .k = a.dim(transpose_a ? 0 : 1),
+          .a = a.address(),
+          .lda = a.dim(1),
+          .transpose_a = transpose_a,
+          .b = b.address(),
+          .ldb = b.dim(1),
+          .transpose_b = transpose_b,
+          .c = c.address(),
+          .a_is_bfloat16 = a.dtype() == DType::bfloat16,
+          .b_is_bfloat16 = b.dtype() == DType::bfloat16,
+          .precision = numerics_from_code(precision).precision};
+}
+
+// (c, largest, sum): with the statistics of its rows.
 py::tuple row_statistics(const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision) {
   const int64_t m = a.dim(transpose_a ? 1 : 0);
   const int64_t n = b.dim(transpose_b ? 0 : 1);
-  const int64_t parts = (n + 31) / 32;
-  const auto make = [&](const Shape& shape) { return Array(shape, DType::float32, Format::plain, a.device()); };
-  const Array c = make({m, n});
-  const Array largest = make({m, parts});
-  const Array sum = make({m, parts});
-  const Gemm g{.m = m,
-               .n = n,
-               .k = a.dim(transpose_a ? 0 : 1),
-               .a = a.address(),
-               .lda = a.dim(1),
-               .transpose_a = transpose_a,
-               .b = b.address(),
-               .ldb = b.dim(1),
-               .transpose_b = transpose_b,
-               .c = c.address(),
-               .row_max = static_cast<float*>(largest.address()),
-               .row_sum = static_cast<float*>(sum.address()),
-               .precision = numerics_from_code(precision).precision};
+  const auto make = [&](int64_t columns) { return Array({m, columns}, DType::float32, Format::plain, a.device()); };
+  const Array c = make(n);
+  const Array largest = make((n + 31) / 32);
+  const Array sum = make((n + 31) / 32);
+  Gemm g = plain_gemm(c, a, b, transpose_a, transpose_b, precision);
+  g.row_max = static_cast<float*>(largest.address());
+  g.row_sum = static_cast<float*>(sum.address());
   run_gemm(g, c, "matmul_row_statistics");
   return py::make_tuple(c, largest, sum);
+}
+
+// c += op(a) op(b), c float32.
+void accumulate(const Array& c, const Array& a, const Array& b, bool transpose_a, bool transpose_b, int64_t precision) {
+  Gemm g = plain_gemm(c, a, b, transpose_a, transpose_b, precision);
+  g.accumulate = true;
+  run_gemm(g, c, "matmul_accumulate");
 }
 
 // (y, z): z is None unless it is to be kept and the activation needs it.
@@ -114,6 +127,8 @@ void bind_matmul(py::module_& m) {
         py::arg("saved").none(true), py::arg("activation"), py::arg("precision"), py::arg("needs"));
 
   m.def("matmul_row_statistics", &row_statistics, py::arg("a"), py::arg("b"), py::arg("transpose_a"),
+        py::arg("transpose_b"), py::arg("precision"));
+  m.def("matmul_accumulate", &accumulate, py::arg("c"), py::arg("a"), py::arg("b"), py::arg("transpose_a"),
         py::arg("transpose_b"), py::arg("precision"));
 
   m.def("cache_bytes", &packed_weight_bytes);

@@ -269,10 +269,41 @@ bool suits_matvec(const Gemm& g, const GemmBatch& batch);
 int64_t matvec_workspace(const Gemm& g, const GemmBatch& batch);
 void matvec(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspace);
 
+// What multiplies: chains of fused multiply-adds, or tensor cores with operands in bfloat16 or TF32.
+enum class Cores : int { fma, bf16, tf32 };
+Cores cores_for(const Gemm& g, const GemmBatch& batch);
+
+// How tensor cores read operands: bfloat16 or, for TF32, float32, in 16-byte pieces, for TF32 along K. What is stored
+// otherwise is copied so.
+struct OperandCopy {
+  const void* from;
+  bool is_bfloat16;
+  int64_t line_step, k_step;
+  void* to;  // [entries][lines][pitch]
+  bool to_bfloat16;
+  int64_t pitch;
+  int64_t lines, k, entries;
+  int which;  // of a Gemm's operands
+};
+struct Prepared {
+  Gemm g;  // with the copies in the place of operands
+  GemmBatch batch;
+  OperandCopy copy[2];
+  int copies = 0;
+  int64_t bytes = 0;  // of the copies, which begin at the workspace's begin
+};
+// operands.cu. The copies are made by run_copies() on the batch of the original.
+Prepared prepare(const Gemm& g, const GemmBatch& batch, Cores cores, void* workspace);
+void run_copies(Stream stream, const Prepared& prepared, const GemmBatch& batch);
+
 // The tiers' launchers.
 namespace simt {
 int64_t workspace(const Gemm& g, const GemmBatch& batch);
 void gemm(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspace);
 }  // namespace simt
+namespace mma80 {
+int64_t workspace(const Gemm& g, const GemmBatch& batch);
+void gemm(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspace);
+}  // namespace mma80
 
 }  // namespace nonet::NONET_CUDA_NS
