@@ -43,7 +43,6 @@ NOT_EMULATED = {
     "test_loss_class",
     "test_loss_distance",
     "test_loss_linear",
-    "test_loss_pair",
     "test_sort",
 }
 

@@ -1,5 +1,6 @@
 #include "ops/loss/common.h"
 
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
@@ -84,6 +85,11 @@ double target_weight(const Array& target, const Array& weight, int64_t ignore) {
     }
     return out;
   });
+}
+
+Array loss_parts(int64_t n, Device device) {
+  const int64_t parts = std::clamp<int64_t>((n + loss_block - 1) / loss_block, 1, most_loss_parts);
+  return Array({2 * parts}, DType::float32, Format::plain, device);  // float64 is no dtype
 }
 
 double total(const float* values, int64_t n) {

@@ -59,6 +59,8 @@ Array class_indices(const Array& target, const Shape& x, int64_t ignore, const c
 // Sum of the weights (undefined: ones) of the positions that are not ignored.
 double target_weight(const Array& target, const Array& weight, int64_t ignore);
 
+// Scratch for sums of n numbers on a device.
+Array loss_parts(int64_t n, Device device);
 // A sum in double over fixed blocks, so that it does not depend on the number of threads.
 double total(const float* values, int64_t n);
 // Losses per position -> [] or the positions' shape, in the wanted dtype.

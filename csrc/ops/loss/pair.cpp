@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "array/launch.h"
 #include "ops/loss/common.h"
 
 namespace nonet {
@@ -37,7 +38,7 @@ const char* name_of(PairLoss kind) {
   return "loss";
 }
 
-// The operands in one storage order, as float32; keeps them alive beside the pointers.
+// The operands in one storage order, as float32; keeps them alive beside the pointers, which are for the CPU.
 struct Prepared {
   Array x, y, a, b;
   PairOperands pointers;
@@ -49,11 +50,13 @@ Prepared prepare(const PairArguments& arguments, const Array& x, const Array& y,
   check_shape(y, x.shape(), op, "target", "[like the input]");
   const auto same = [&](const Array& operand) {
     check_shape(operand, x.shape(), op, "operand", "[like the input]");
+    check_same_device(x, operand, op);
     return operand.to_format(x.format()).to(DType::float32);
   };
   Prepared out{x.to(DType::float32), same(y), {}, {}, {}};
   if (a != nullptr) out.a = same(*a);
   if (b != nullptr) out.b = same(*b);
+  if (x.device() != Device::cpu) return out;
   out.pointers = {out.x.raw<float>(),
                   out.y.raw<float>(),
                   a == nullptr ? nullptr : out.a.raw<float>(),
@@ -92,6 +95,14 @@ Array pair_loss_forward(const PairArguments& arguments, const Array& x, const Ar
                         const Array* b) {
   const Prepared in = prepare(arguments, x, y, a, b);
   const int64_t n = x.numel();
+  if (x.device() != Device::cpu) {
+    const bool each = arguments.reduction == Reduction::none;
+    const Array loss = each ? empty_like(in.x) : Array(Shape{}, DType::float32, Format::plain, x.device());
+    on_device(&PairLossDevice::forward, name_of(arguments.kind), loss, arguments.kind, in.x, in.y, in.a, in.b,
+              static_cast<float>(arguments.c), arguments.full, loss, each ? Array() : loss_parts(n, x.device()),
+              divisor(arguments, n), n);
+    return loss.to(x.dtype());
+  }
   check_values(arguments, in, n);
   if (arguments.reduction == Reduction::none) {
     Array loss = empty_like(in.x);
@@ -117,11 +128,16 @@ PairArrays pair_loss_backward(const PairArguments& arguments, const Array& dloss
   if (want[0]) out.x = empty_like(in.x);
   if (want[1]) out.y = empty_like(in.x);
   if (want[2]) out.a = empty_like(in.x);
-  pair_loss_kernels().backward(arguments.kind, in.pointers, g.raw<float>(), uniform,
-                               static_cast<float>(1. / divisor(arguments, x.numel())),
-                               {want[0] ? out.x.raw<float>() : nullptr, want[1] ? out.y.raw<float>() : nullptr,
-                                want[2] ? out.a.raw<float>() : nullptr},
-                               x.numel());
+  const float scale = static_cast<float>(1. / divisor(arguments, x.numel()));
+  if (x.device() != Device::cpu) {
+    on_device(&PairLossDevice::backward, name_of(arguments.kind), in.x, arguments.kind, in.x, in.y, in.a, in.b,
+              static_cast<float>(arguments.c), arguments.full, g, uniform, scale, out.x, out.y, out.a, x.numel());
+  } else {
+    pair_loss_kernels().backward(arguments.kind, in.pointers, g.raw<float>(), uniform, scale,
+                                 {want[0] ? out.x.raw<float>() : nullptr, want[1] ? out.y.raw<float>() : nullptr,
+                                  want[2] ? out.a.raw<float>() : nullptr},
+                                 x.numel());
+  }
   if (want[0]) out.x = out.x.to(x.dtype());
   if (want[1]) out.y = out.y.to(y.dtype());
   if (want[2]) out.a = out.a.to(a->dtype());

@@ -74,6 +74,20 @@ struct PairLossKernels {
 };
 NONET_KERNELS(PairLossKernels, pair_loss_kernels);
 
+// On a device, all float32.
+struct PairLossDevice {
+  static constexpr const char* name = "pair_loss";
+
+  // loss: [n], or [1], the sum over all divided by `divisor`, if parts is not null: scratch of loss_parts(n) doubles
+  // (common.h). a and b may be null.
+  void (*forward)(Stream, PairLoss kind, const float* x, const float* y, const float* a, const float* b, float c,
+                  bool full, float* loss, double* parts, double divisor, int64_t n);
+  // dx, dy, da: null where not wanted. dloss and scale as above.
+  void (*backward)(Stream, PairLoss kind, const float* x, const float* y, const float* a, const float* b, float c,
+                   bool full, const float* dloss, bool uniform, float scale, float* dx, float* dy, float* da,
+                   int64_t n);
+};
+
 struct PairArguments {
   PairLoss kind;
   double c = 0;
@@ -83,7 +97,8 @@ struct PairArguments {
 };
 
 // x, y, a, b: one shape; a, b null where absent. Result: [] or the shape, in the dtype of x. Errors: TypeError unless x
-// is floating, ValueError for shapes, for x outside [0, 1] in bce and for a < 0 in gaussian.
+// is floating, ValueError for shapes and, on the CPU, for x outside [0, 1] in bce and for a < 0 in gaussian, which on a
+// device are computed as they are.
 Array pair_loss_forward(const PairArguments& arguments, const Array& x, const Array& y, const Array* a, const Array* b);
 // The gradients of x, y and a, each in its operand's dtype, undefined where not wanted.
 PairArrays pair_loss_backward(const PairArguments& arguments, const Array& dloss, const Array& x, const Array& y,

@@ -48,9 +48,10 @@ def _pair(
 ) -> Tensor:
     """One loss of pair.h; weight and positive_weight are its operands a and b, count what mean divides by."""
     x = widened(input)
-    y = widened(target)
-    a = None if weight is None else as_tensor(weight)
-    b = None if positive_weight is None else as_tensor(positive_weight)
+    device = x.array.device
+    y = widened(target, device)
+    a = None if weight is None else as_tensor(weight, device=device)
+    b = None if positive_weight is None else as_tensor(positive_weight, device=device)
     shape = x.array.shape
     if y.array.shape != shape:
         shape = _common_shape(op, shape, y.array.shape)
@@ -103,7 +104,7 @@ def _check_equal_shapes(op: str, input: TensorLike, target: TensorLike) -> None:
 
 
 def _weighted_mean(op: str, input: TensorLike, target: TensorLike, weight: TensorLike) -> Tensor:
-    return _pair(op, input, target, weight, "sum") / total(as_tensor(weight))
+    return _pair(op, input, target, weight, "sum") / total(as_tensor(weight, device=as_tensor(input).device))
 
 
 def l1_loss(
@@ -303,7 +304,8 @@ def gaussian_nll_loss(
     var: a number, the input's shape, that shape without its last axis, or with one axis of size 1. Errors: ValueError
     for another shape or a negative var.
     """
-    x, y, v = widened(input), widened(target), widened(var)
+    x = widened(input)
+    y, v = widened(target, x.device), widened(var, x.device)
     if v.shape != x.shape and not isinstance(var, float):
         if v.shape == x.shape[:-1]:
             v = unsqueeze(v, -1)

@@ -85,9 +85,9 @@ def is_autocast_enabled() -> bool:
     return Current.code >= _MIXED
 
 
-def widened(x: TensorLike) -> Tensor:
-    """As a tensor; under autocast a bfloat16 one as float32: for ops that want the digits."""
-    t = as_tensor(x)
+def widened(x: TensorLike, device: str | None = None) -> Tensor:
+    """As a tensor; under autocast a bfloat16 one as float32: for ops that want the digits. device: as of as_tensor."""
+    t = as_tensor(x, device=device)
     if Current.code >= _MIXED and t.array.dtype == "bfloat16":
         return record(t.array.to("float32"), (t,), _widened_rule, None)
     return t
