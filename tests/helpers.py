@@ -37,11 +37,9 @@ ROOT = Path(__file__).parent.parent
 # Test modules of families that have no kernels for GPUs yet, and are not run on the emulator of one.
 NOT_EMULATED = {
     "test_adaptive",
-    "test_distance",
     "test_embedding",
     "test_index",
     "test_loss_class",
-    "test_loss_distance",
     "test_loss_linear",
     "test_sort",
 }

@@ -24,7 +24,8 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`, after broadcasting. 0, with a finite gradient, for a zero
     vector. Errors: ValueError for shapes, TypeError for integers, IndexError for the axis.
     """
-    a, b = as_tensor(x1), as_tensor(x2)
+    a = as_tensor(x1)
+    b = as_tensor(x2, device=a.device)
     if a.shape != b.shape:
         try:
             shape = np.broadcast_shapes(a.shape, b.shape)

@@ -31,7 +31,8 @@ def cosine_embedding_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    a, b, y = widened(input1), widened(input2), widened(target)
+    a = widened(input1)
+    b, y = widened(input2, a.device), widened(target, a.device)
     if a.ndim not in (1, 2) or a.shape != b.shape or y.shape != a.shape[:-1]:
         raise ValueError(
             "cosine_embedding_loss: inputs and target must have shapes [N, D], [N, D], [N] or [D], [D], [], "
@@ -96,7 +97,8 @@ def _triplet(
 ) -> Tensor:
     if margin <= 0:
         raise ValueError(f"{op}: margin must be positive, got {margin}")
-    a, p, n = widened(anchor), widened(positive), widened(negative)
+    a = widened(anchor)
+    p, n = widened(positive, a.device), widened(negative, a.device)
     if a.ndim != p.ndim or a.ndim != n.ndim:
         raise ValueError(
             f"{op}: anchor, positive and negative must have the same number of axes, "
