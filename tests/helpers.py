@@ -39,7 +39,6 @@ NOT_EMULATED = {
     "test_adaptive",
     "test_embedding",
     "test_index",
-    "test_loss_class",
     "test_loss_linear",
     "test_sort",
 }

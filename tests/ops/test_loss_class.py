@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_isa, use_isa, use_threads
+from helpers import EPS, check_op, each_place, use_place, use_threads
 from nonet.nn import functional as F
 from reference import loss as ref
 
@@ -119,27 +119,127 @@ def test_extreme_logits(column):
     attrs = {"target": t, "reduction": "none"}
     with np.errstate(invalid="ignore", divide="ignore"):
         check_op(F.cross_entropy, ref.cross_entropy, [x], attrs=attrs, rtol=4 * EPS, grad=False)
-    tensor = nonet.tensor(x, requires_grad=True)
-    F.cross_entropy(tensor, t, reduction="sum").backward()
-    assert tensor.grad is not None
-    d = tensor.grad.numpy()[0].T if column else tensor.grad.numpy()
+
+
+@each_place
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("classes", [3, 20_000])
+def test_gradient_of_extreme_logits(place, column, classes):
+    t = np.array([0, 0, 0, 1, 0, 1, 1, 1, 2])
+    x = np.full((9, classes), -np.inf)
+    x[:, :3] = EXTREME
+    if column:
+        x, t = x.T[None], t[None]
+    with use_place(place) as device:
+        tensor = nonet.tensor(x, requires_grad=True, device=device)
+        F.cross_entropy(tensor, t, reduction="sum").backward()
+        assert tensor.grad is not None
+        d = tensor.grad.cpu().numpy()
+    d = d[0].T if column else d
+    np.testing.assert_array_equal(d[:5, 3:], 0)
+    d = d[:, :3]
     np.testing.assert_array_equal(d[:3], [[0, 0, 0], [-1, 0, 1], [0, 0, 0]])
     p = 1 / (1 + np.exp(-1.0))
     np.testing.assert_allclose(d[3:5], [[0, -p, p], [-1, 1 - p, p]], rtol=1e-6)
     assert np.isnan(d[5:8]).all()
 
 
+@each_place
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_everything_ignored(smoothing):
-    for shape in [(4, 3), (2, 3, 5)]:
-        x = nonet.tensor(np.full(shape, np.nan, np.float32), requires_grad=True)
-        t = np.full((shape[0], *shape[2:]), -100)
-        loss = F.cross_entropy(x, t, label_smoothing=smoothing)
-        assert np.isnan(loss.item())
-        assert F.cross_entropy(x, t, reduction="sum", label_smoothing=smoothing).item() == 0
-        loss.backward()
-        assert x.grad is not None
-        np.testing.assert_array_equal(x.grad.numpy(), np.zeros(shape))
+def test_everything_ignored(place, smoothing):
+    with use_place(place) as device:
+        for shape in [(4, 3), (2, 3, 5), (2, 20_000)]:
+            x = nonet.tensor(np.full(shape, np.nan, np.float32), requires_grad=True, device=device)
+            t = np.full((shape[0], *shape[2:]), -100)
+            loss = F.cross_entropy(x, t, label_smoothing=smoothing)
+            assert np.isnan(loss.item())
+            assert F.cross_entropy(x, t, reduction="sum", label_smoothing=smoothing).item() == 0
+            loss.backward()
+            assert x.grad is not None
+            np.testing.assert_array_equal(x.grad.cpu(), np.zeros(shape))
+
+
+DEVICE_SHAPES = [
+    *((200, n) for n in (2, 33, 128, 200)),
+    *((4, n) for n in (512, 1000, 1500, 3000, 5000, 20_001)),
+    (64, 9000),
+    (2, 21, 132),
+    (2, 300, 5),
+    (1, 9000, 7),
+]
+
+
+@pytest.mark.parametrize("shape", DEVICE_SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["indices", "smoothed", "probabilities"])
+def test_cross_entropy_every_way_on_a_device(shape, kind):
+    x, t = sample(shape)
+    q = np.random.default_rng(1).random(shape)
+    with use_place("emulator") as device:
+        for dtype, reduction in (("float32", "none"), ("float32", "mean"), ("bfloat16", "mean")):
+            results = []
+            for place in ("cpu", device):
+                tensor = nonet.tensor(x * 3, dtype=dtype, device=place, requires_grad=True)
+                target = (
+                    nonet.tensor(q, dtype="float32", device=place, requires_grad=True)
+                    if kind == "probabilities"
+                    else nonet.tensor(t, device=place)
+                )
+                attrs = {} if kind == "indices" else {"weight": class_weight(shape), "label_smoothing": 0.1}
+                if kind != "probabilities":
+                    attrs["ignore_index"] = 1
+                loss = F.cross_entropy(tensor, target, reduction=reduction, **attrs)
+                g = np.random.default_rng(2).standard_normal(loss.shape)
+                loss.backward(nonet.tensor(g, dtype=dtype, device=place))
+                grads = [v.grad.cpu() for v in (tensor, target) if v.grad is not None]
+                results.append([v.to("float32").numpy() for v in (loss.detach().cpu(), *grads)])
+            error = 64 * EPS if dtype == "float32" else 2.0**-6
+            for got, want in zip(results[1], results[0], strict=True):
+                np.testing.assert_allclose(got, want, rtol=error, atol=error * np.abs(want).max())
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (1, 20_000), (3, 7, 5)])
+def test_a_class_out_of_range_on_a_device(shape):
+    """Nobody looks at the values, so nothing is raised; the loss tells."""
+    x, t = sample(shape)
+    with use_place("emulator") as device:
+        for bad in (shape[1], -1, 2**40):
+            wrong = t.copy()
+            wrong.reshape(-1)[0] = bad
+            ops = [F.cross_entropy, F.nll_loss]
+            if len(shape) == 2:
+                ops.append(F.multi_margin_loss)
+            for op in ops:
+                tensor = nonet.tensor(x, device=device, requires_grad=True)
+                loss = op(tensor, wrong, reduction="none")
+                values = loss.detach().cpu().numpy().reshape(-1)
+                assert np.isnan(values[0]) and np.isfinite(values[1:]).all()
+                loss.backward(nonet.ones(loss.shape, device=device))
+        if len(shape) == 2:
+            rows = np.full(shape, -1)
+            rows[0, :2] = 1, shape[1]
+            tensor = nonet.tensor(x, device=device, requires_grad=True)
+            loss = F.multilabel_margin_loss(tensor, rows, reduction="none")
+            assert np.isnan(loss.detach().cpu().numpy()[0])
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_margins_of_long_rows_on_a_device(p):
+    x, t = sample((3, 10_001))
+    rows = np.full((2, 301), -1)
+    rows[0, :4], rows[1, :300] = (3, 200, 3, 7), np.arange(300)
+    with use_place("emulator") as device:
+        for op, data, target, attrs in (
+            (F.multi_margin_loss, x, t, {"p": p}),
+            (F.multilabel_margin_loss, sample((2, 301))[0], rows, {}),
+        ):
+            results = []
+            for place in ("cpu", device):
+                tensor = nonet.tensor(data, device=place, requires_grad=True)
+                loss = op(tensor, target, **attrs)
+                loss.backward()
+                results.append([v.cpu().numpy() for v in (loss.detach(), tensor.grad)])
+            for got, want in zip(results[1], results[0], strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
 def test_integer_dtypes_of_targets():
@@ -187,12 +287,12 @@ def test_threads(shape):
     assert results[0] == results[1] == results[2]
 
 
-@each_isa
-def test_mean_of_many_is_exact(isa):
+@each_place
+def test_mean_of_many_is_exact(place):
     x, t = sample((70_001, 3))
     x = x.astype(np.float32)
-    with use_isa(isa):
-        got = F.cross_entropy(x, t).item()
+    with use_place(place) as device:
+        got = F.cross_entropy(nonet.tensor(x, device=device), t).item()
     np.testing.assert_allclose(got, ref.cross_entropy(x.astype(float), t), rtol=2 * EPS)
 
 

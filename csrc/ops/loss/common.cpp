@@ -4,6 +4,8 @@
 #include <atomic>
 #include <vector>
 
+#include "array/launch.h"
+
 namespace nonet {
 
 namespace {
@@ -58,6 +60,7 @@ Array class_indices(const Array& target, const Shape& x, int64_t ignore, const c
         ": target must have the batch size of the input, ", x[0], ", got shape ", target.shape());
   check_shape(target, positions, op, "target", "[input without its class axis]");
   const Array out = target.plain().to(DType::int64);
+  if (out.device() != Device::cpu) return out;
   const int64_t* t = out.data<int64_t>();
   const int64_t classes = x[class_axis_of(x)];
   std::atomic<int64_t> wrong = -1;
@@ -87,9 +90,17 @@ double target_weight(const Array& target, const Array& weight, int64_t ignore) {
   });
 }
 
+Array device_target_weight(const Array& target, const Array& weight, int64_t ignore, int64_t classes, const char* op) {
+  const Array out({2}, DType::float32, Format::plain, target.device());  // float64 is no dtype
+  const int64_t n = target.numel();
+  on_device(&LossDevice::target_weight, op, out, target, weight, ignore, classes, n, loss_parts(n, target.device()),
+            out);
+  return out;
+}
+
 Array loss_parts(int64_t n, Device device) {
   const int64_t parts = std::clamp<int64_t>((n + loss_block - 1) / loss_block, 1, most_loss_parts);
-  return Array({2 * parts}, DType::float32, Format::plain, device);  // float64 is no dtype
+  return Array({2 * parts}, DType::float32, Format::plain, device);
 }
 
 double total(const float* values, int64_t n) {
@@ -102,6 +113,15 @@ double total(const float* values, int64_t n) {
     for (; i < end; ++i) lane[0] += values[i];
     return (lane[0] + lane[1]) + (lane[2] + lane[3]);
   });
+}
+
+Array device_reduce_losses(const Array& losses, Reduction reduction, double divisor, const Array& device_divisor,
+                           DType dtype, const char* op) {
+  if (reduction == Reduction::none) return losses.to(dtype);
+  const Array out(Shape{}, DType::float32, Format::plain, losses.device());
+  const int64_t n = losses.numel();
+  on_device(&LossDevice::total, op, out, losses, n, divisor, device_divisor, loss_parts(n, losses.device()), out);
+  return out.to(dtype);
 }
 
 Array reduce_losses(const Array& losses, Reduction reduction, double divisor, DType dtype) {

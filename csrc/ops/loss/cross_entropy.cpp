@@ -1,7 +1,9 @@
 #include "ops/loss/cross_entropy.h"
 
 #include "array/axis.h"
+#include "array/launch.h"
 #include "ops/loss/common.h"
+#include "ops/reduce/device.h"
 
 namespace nonet {
 
@@ -21,6 +23,31 @@ ClassTerms terms_of(const CrossEntropyTask& task, int64_t classes) {
 
 float* pointer(const Array& array) {
   return array.defined() ? array.data<float>() : nullptr;
+}
+
+ClassLoss device_losses(const CrossEntropyTask& task, const Array& logits, const Array& target, bool want_dx,
+                        bool want_dtarget, bool in_place) {
+  const auto [outer, classes, inner] = class_axis(logits.shape(), op);
+  const ReducePlan plan = reduce_plan(outer, classes, inner);
+  const auto smoothing = static_cast<float>(task.smoothing);
+  const auto scratch = [&](int64_t registers) { return slice_scratch(plan, registers, logits.device()); };
+  ClassLoss out{Array(position_shape(logits.shape()), DType::float32, Format::plain, logits.device()), {}, {}};
+  if (want_dx) out.dx = in_place ? logits : empty_like(logits);
+  if (want_dtarget && task.probabilities) out.dtarget = empty_like(target);
+  if (out.loss.numel() == 0) return out;
+  if (task.probabilities) {
+    on_device(&CrossEntropyDevice::probability, op, out.loss, logits.dtype(), logits, target, task.weight, smoothing,
+              static_cast<float>(1. / task.divisor), out.loss, out.dx, out.dtarget, plan,
+              scratch(CrossEntropyDevice::registers_probability));
+    return out;
+  }
+  Array weight_sum;
+  if (smoothing != 0.f && task.weight.defined()) {
+    weight_sum = device_reduce_losses(task.weight, Reduction::sum, 1, {}, DType::float32, op);
+  }
+  on_device(&CrossEntropyDevice::index, op, out.loss, logits.dtype(), logits, target, task.ignore, task.weight,
+            weight_sum, smoothing, task.device_divisor, out.loss, out.dx, plan, scratch(CrossEntropyDevice::registers));
+  return out;
 }
 
 }  // namespace
@@ -43,13 +70,18 @@ CrossEntropyTask cross_entropy_task(const Shape& logits, const Array& target, co
     if (reduction == Reduction::mean) task.divisor = static_cast<double>(axis.outer * axis.inner);
   } else {
     task.target = class_indices(target, logits, ignore, op);
-    if (reduction == Reduction::mean) task.divisor = target_weight(task.target, task.weight, ignore);
+    if (reduction == Reduction::mean && target.device() != Device::cpu) {
+      task.device_divisor = device_target_weight(task.target, task.weight, ignore, axis.classes, op);
+    } else if (reduction == Reduction::mean) {
+      task.divisor = target_weight(task.target, task.weight, ignore);
+    }
   }
   return task;
 }
 
 ClassLoss cross_entropy_losses(const CrossEntropyTask& task, const Array& logits, const Array& target, bool want_dx,
-                               bool want_dtarget, const PartialSoftmax& partial) {
+                               bool want_dtarget, const PartialSoftmax& partial, bool in_place) {
+  if (logits.device() != Device::cpu) return device_losses(task, logits, target, want_dx, want_dtarget, in_place);
   const ClassAxis axis = class_axis(logits.shape(), op);
   const ClassTerms terms = terms_of(task, axis.classes);
   ClassLoss out{Array(position_shape(logits.shape())), {}, {}};
@@ -74,7 +106,13 @@ ClassLoss cross_entropy_losses(const CrossEntropyTask& task, const Array& logits
 ClassLoss cross_entropy_forward(const Array& x, const Array& target, const Array* weight, int64_t ignore,
                                 double smoothing, Reduction reduction, bool want_dx, bool want_dtarget) {
   check_floating(x, op, "input");
+  check_same_device(x, target, op);
   const CrossEntropyTask task = cross_entropy_task(x.shape(), target, weight, ignore, smoothing, reduction);
+  if (x.device() != Device::cpu) {
+    ClassLoss out = cross_entropy_losses(task, x.plain(), task.target, want_dx, want_dtarget);
+    out.loss = device_reduce_losses(out.loss, reduction, task.divisor, task.device_divisor, x.dtype(), op);
+    return out;
+  }
   ClassLoss out = cross_entropy_losses(task, x.plain().to(DType::float32), task.target, want_dx, want_dtarget);
   out.loss = reduce_losses(out.loss, reduction, task.divisor, x.dtype());
   return out;
@@ -83,6 +121,12 @@ ClassLoss cross_entropy_forward(const Array& x, const Array& target, const Array
 Array class_loss_backward(const Array& dy, const Array& d) {
   const Array g = dy.plain().to(DType::float32);
   const bool uniform = g.rank() == 0;
+  if (d.device() != Device::cpu) {
+    const ClassAxis axis = class_axis(d.shape(), op);
+    if (!uniform) check_shape(g, position_shape(d.shape()), op, "gradient", "[positions]");
+    on_device(&ClassLossDevice::scale, op, d, d.dtype(), d, g, uniform, axis);
+    return d;
+  }
   if (uniform && *g.data<float>() == 1.f) return d;
   const ClassAxis axis = class_axis(d.shape(), op);
   if (!uniform) check_shape(g, position_shape(d.shape()), op, "gradient", "[positions]");
@@ -96,6 +140,14 @@ Array nll_loss_forward(const Array& x, const Array& target, const Array* weight,
   const ClassAxis axis = class_axis(x.shape(), "nll_loss");
   const Array w = class_weights(weight, axis.classes, "nll_loss");
   const Array t = class_indices(target, x.shape(), ignore, "nll_loss");
+  check_same_device(x, t, "nll_loss");
+  if (x.device() != Device::cpu) {
+    const Array losses(t.shape(), DType::float32, Format::plain, x.device());
+    on_device(&ClassLossDevice::nll, "nll_loss", losses, x.dtype(), x.plain(), t, ignore, w, losses, axis);
+    Array divisor;
+    if (reduction == Reduction::mean) divisor = device_target_weight(t, w, ignore, axis.classes, "nll_loss");
+    return device_reduce_losses(losses, reduction, 1, divisor, x.dtype(), "nll_loss");
+  }
   const Array logs = x.plain().to(DType::float32);
   Array losses(t.shape());
   const float* in = logs.data<float>();
@@ -116,10 +168,19 @@ Array nll_loss_backward(const Array& dy, const Shape& shape, const Array& target
   const ClassAxis axis = class_axis(shape, "nll_loss");
   const Array w = class_weights(weight, axis.classes, "nll_loss");
   const Array t = target.plain().to(DType::int64);
+  const bool uniform = reduction != Reduction::none;
+  if (t.device() != Device::cpu) {
+    check_shape(dy, uniform ? Shape{} : t.shape(), "nll_loss", "gradient", "[like the output]");
+    const Array dx = zeros(shape, dy.dtype(), dy.device());
+    Array divisor;
+    if (reduction == Reduction::mean) divisor = device_target_weight(t, w, ignore, axis.classes, "nll_loss");
+    on_device(&ClassLossDevice::nll_gradient, "nll_loss", dx, dy.dtype(), dy.plain().to(DType::float32), uniform, t,
+              ignore, w, divisor, dx, axis);
+    return dx;
+  }
   const double divisor = reduction == Reduction::mean ? target_weight(t, w, ignore) : 1.;
   const float scale = static_cast<float>(1. / divisor);
   const Array g = dy.plain().to(DType::float32);
-  const bool uniform = reduction != Reduction::none;
   check_shape(g, uniform ? Shape{} : t.shape(), "nll_loss", "gradient", "[like the output]");
   const Array dx = zeros(shape);
   const int64_t* index = t.data<int64_t>();

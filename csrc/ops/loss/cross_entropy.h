@@ -25,6 +25,7 @@ namespace nonet {
 class Array;
 class Shape;
 struct ClassLoss;
+struct ReducePlan;  // ops/reduce/reduce.h
 
 // Element c of position (o, i) lies at [(o * classes + c) * inner + i].
 struct ClassAxis {
@@ -61,8 +62,40 @@ struct CrossEntropyKernels {
 };
 NONET_KERNELS(CrossEntropyKernels, cross_entropy_kernels);
 
-// The gradients are computed where they are wanted. Errors: TypeError for dtypes, ValueError for shapes, smoothing and
-// an ignore_index beside probabilities, IndexError for a class out of range.
+// On a device. x and dx: float32 or bfloat16 (dx may be x or null); the rest float32 but for the targets. A class that
+// is neither in [0, C) nor to be ignored gives a loss of NaN and gradients of NaN. weight: [C] or null; gradients are
+// divided by *divisor (null: 1). plan: of [outer, classes, inner]; scratch: slice_scratch() of it
+// (ops/reduce/device.h).
+struct CrossEntropyDevice {
+  static constexpr const char* name = "cross_entropy";
+
+  // Rows of up to this many classes are held in registers: index, and probability.
+  static constexpr int64_t registers = 16384;
+  static constexpr int64_t registers_probability = 8192;
+
+  // weight_sum: [1], or null for C.
+  void (*index)(Stream, DType dtype, const void* x, const int64_t* target, int64_t ignore, const float* weight,
+                const float* weight_sum, float smoothing, const double* divisor, float* loss, void* dx,
+                const ReducePlan& plan, void* scratch);
+  void (*probability)(Stream, DType dtype, const void* x, const float* target, const float* weight, float smoothing,
+                      float scale, float* loss, void* dx, float* dq, const ReducePlan& plan, void* scratch);
+};
+
+// The same for what needs no softmax.
+struct ClassLossDevice {
+  static constexpr const char* name = "class_loss";
+
+  // d of `dtype` times scale, as above; where that is one number and 1, nothing is read or written.
+  void (*scale)(Stream, DType dtype, void* d, const float* scale, bool uniform, ClassAxis axis);
+  // dx is zero at first, dloss one number if `uniform`.
+  void (*nll)(Stream, DType dtype, const void* x, const int64_t* target, int64_t ignore, const float* weight,
+              float* loss, ClassAxis axis);
+  void (*nll_gradient)(Stream, DType dtype, const float* dloss, bool uniform, const int64_t* target, int64_t ignore,
+                       const float* weight, const double* divisor, void* dx, ClassAxis axis);
+};
+
+// The gradients are computed where they are wanted, on a device in x's dtype. Errors: TypeError for dtypes, ValueError
+// for shapes, smoothing and an ignore_index beside probabilities, on the CPU IndexError for a class out of range.
 ClassLoss cross_entropy_forward(const Array& x, const Array& target, const Array* weight, int64_t ignore,
                                 double smoothing, Reduction reduction, bool want_dx, bool want_dtarget);
 // d of the forward pass times the incoming gradient; overwrites d.

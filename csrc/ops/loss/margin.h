@@ -33,7 +33,22 @@ struct MarginLossKernels {
 };
 NONET_KERNELS(MarginLossKernels, margin_loss_kernels);
 
-// Errors: TypeError for dtypes, ValueError for shapes and p, IndexError for a class out of range.
+struct ReducePlan;  // ops/reduce/reduce.h
+
+// On a device. x and dx: float32 or bfloat16, dx may be null. A row with a class out of range has a loss and gradients
+// of NaN.
+struct MarginLossDevice {
+  static constexpr const char* name = "margin_loss";
+
+  // plan: of the rows; scratch: slice_scratch() of it with no registers (ops/reduce/device.h).
+  void (*multi_margin)(Stream, DType dtype, const void* x, const int64_t* target, const float* weight, float margin,
+                       int p, float scale, float* loss, void* dx, const ReducePlan& plan, void* scratch);
+  // inside: scratch of a byte per element of x.
+  void (*multilabel_margin)(Stream, DType dtype, const void* x, const int64_t* target, float scale, uint8_t* inside,
+                            float* loss, void* dx, int64_t rows, int64_t n);
+};
+
+// Errors: TypeError for dtypes, ValueError for shapes and p, on the CPU IndexError for a class out of range.
 ClassLoss multi_margin_forward(const Array& x, const Array& target, int64_t p, double margin, const Array* weight,
                                Reduction reduction, bool want_dx);
 ClassLoss multilabel_margin_forward(const Array& x, const Array& target, Reduction reduction, bool want_dx);

@@ -8,6 +8,8 @@
 //     void store<count>(int64_t at, int64_t j, const Items&, const Of& of) const;
 //                       // writes what becomes of the items; of(k): the Shared of the k-th
 //
+//     bool maps() const;  // optional: whether there is anything to store
+//
 // and its head() is that of all arrays it reads or writes in packs.
 #pragma once
 
@@ -24,6 +26,15 @@ struct ShareRule : Rule {
     shared[result] = this->share(state, first, result);
   }
 };
+
+template <class Rule>
+constexpr bool maps(const Rule& rule) {
+  if constexpr (requires { rule.maps(); }) {
+    return rule.maps();
+  } else {
+    return true;
+  }
+}
 
 // A block to a part of a row.
 template <class Rule>
@@ -111,7 +122,7 @@ struct ColumnsTwice {
       NONET_UNROLL
       for (int k = 0; k < count; ++k) own[k] = shared[k * columns + column];
     }
-    if (!inside) return;
+    if (!inside || !maps(rule)) return;
     for (int64_t j = row; j < plan.n; j += rows) {
       const int64_t at = first + j * plan.inner;
       rule.template store<count>(at, j, rule.template load<count>(at, j), [&](int k) { return own[k]; });
@@ -134,6 +145,7 @@ void run_row_slices(Stream stream, const Rule& rule, const ReducePlan& plan, voi
   void* parts = detail::parts_behind(scratch, plan);
   detail::run_rows(stream, sharing, plan, static_cast<typename Rule::State*>(parts));
   join_parts(stream, sharing, plan, parts);
+  if (!detail::maps(rule)) return;
   run(stream, plan.outer * plan.spans, detail::fold_threads, 0, detail::MapRows<Rule>{rule}, plan,
       static_cast<const Shared*>(scratch));
 }
@@ -158,6 +170,7 @@ void run_slices(Stream stream, const Rule& rule, const ReducePlan& plan, bool al
   void* parts = detail::parts_behind(scratch, plan);
   detail::run_columns(stream, sharing, plan, aligned, static_cast<typename Rule::State*>(parts));
   join_parts(stream, sharing, plan, parts);
+  if (!detail::maps(rule)) return;
   run_elements(stream, (plan.outer * plan.n * plan.inner + Rule::pack - 1) / Rule::pack, detail::MapColumns<Rule>{rule},
                plan, static_cast<const Shared*>(scratch));
 }

@@ -44,8 +44,8 @@ def cross_entropy(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     x = widened(input)
-    t = widened(target)
-    w = None if weight is None else as_tensor(weight).array
+    t = widened(target, x.array.device)
+    w = None if weight is None else as_tensor(weight, device=x.array.device).array
     loss, dx, dt = _core.cross_entropy_forward(
         x.array, t.array, w, ignore_index, label_smoothing, reduction, wants_grad(x), wants_grad(t)
     )
@@ -79,8 +79,8 @@ def nll_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     x = widened(input)
-    t = widened(target)
-    w = None if weight is None else as_tensor(weight).array
+    t = widened(target, x.array.device)
+    w = None if weight is None else as_tensor(weight, device=x.array.device).array
     loss = _core.nll_loss_forward(x.array, t.array, w, ignore_index, reduction)
     return record(loss, (x,), _nll_rule, (x.array.shape, t.array, w, ignore_index, reduction))
 
@@ -107,10 +107,9 @@ def multi_margin_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     x = widened(input)
-    w = None if weight is None else as_tensor(weight).array
-    loss, dx = _core.multi_margin_forward(
-        x.array, as_tensor(target).array, p, margin, w, reduction, wants_grad(x)
-    )
+    t = as_tensor(target, device=x.array.device).array
+    w = None if weight is None else as_tensor(weight, device=x.array.device).array
+    loss, dx = _core.multi_margin_forward(x.array, t, p, margin, w, reduction, wants_grad(x))
     return record(loss, (x,), _margin_rule, (dx, x.array.dtype))
 
 
@@ -128,7 +127,8 @@ def multilabel_margin_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     x = widened(input)
-    loss, dx = _core.multilabel_margin_forward(x.array, as_tensor(target).array, reduction, wants_grad(x))
+    t = as_tensor(target, device=x.array.device).array
+    loss, dx = _core.multilabel_margin_forward(x.array, t, reduction, wants_grad(x))
     return record(loss, (x,), _margin_rule, (dx, x.array.dtype))
 
 
