@@ -113,6 +113,35 @@ TEST(block_sum_and_atomics) {
   return test::compare(total.host(), [&](size_t) { return sum; }, 1e-3);
 }
 
+// Atomics in shared memory, which are in nobody's way but that of ordinary accesses.
+template <bool waits>
+struct Histogram {
+  NONET_DEVICE void operator()(const int* x, int* counts, int n) const {
+    int* own = shared_memory<int>();
+    if (thread_rank() < 8) own[thread_rank()] = 0;
+    block_sync();
+    for (int i = thread_rank(); i < n; i += 256) atomic_add(&own[x[i]], 1);
+    if (waits) block_sync();
+    if (thread_rank() < 8) counts[thread_rank()] = own[thread_rank()];
+  }
+};
+template <bool waits>
+Status run_histogram() {
+  std::vector<int> x(3001);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<int>(i * i % 8);
+  Buffer<int> in(x), out(8);
+  const Status status = launch({.grid = {1}, .block = {256}, .shared_bytes = 8 * sizeof(int)}, Histogram<waits>{},
+                               in.data(), out.data(), static_cast<int>(x.size()));
+  if (!status.ok()) return status;
+  return test::compare(out.host(), [&](size_t k) { return std::count(x.begin(), x.end(), static_cast<int>(k)); }, 0);
+}
+TEST(histogram_in_shared_memory) {
+  return run_histogram<true>();
+}
+FAULT(read_beside_atomics, "race: ") {
+  return run_histogram<false>();
+}
+
 // Warp 0 produces, warp 1 consumes, two named barriers between them; `missing` leaves out the consumer's arrival.
 template <bool missing>
 struct NamedBarriers {

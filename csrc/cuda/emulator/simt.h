@@ -57,8 +57,9 @@ inline T shuffle_value(T value, int operand, int width, Shuffle kind, uint32_t m
 
 void check_aligned(const void* p, size_t bytes);
 void atomic_access(const void* p, size_t bytes);
+// Not watched itself: what it reads and writes would look like an ordinary access beside the atomic one.
 template <class T, class Update>
-inline T atomic_update(T* p, const Update& update) {
+__attribute__((no_sanitize("thread"), noinline)) T atomic_update(T* p, const Update& update) {
   atomic_access(p, sizeof(T));
   T old;
   __builtin_memcpy(&old, p, sizeof(T));
