@@ -14,6 +14,7 @@ import pytest
 import nonet
 from helpers import why_no_emulator
 from nonet import _core, io, nn
+from nonet.cli import doctor, selftest
 
 DTYPES = ["float32", "bfloat16", "int64", "int32", "uint8", "bool"]
 
@@ -425,3 +426,36 @@ def test_without_a_gpu_the_reason_is_told():
     )
     assert done.returncode == 2
     assert nonet.cuda.why_unavailable() in done.stderr and done.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------- what stands beside a tensor
+
+
+def test_arrays_go_where_the_tensor_is():
+    """A layer on a device takes NumPy arrays, as one on the CPU does."""
+    rng = np.random.default_rng(0)
+    x, image = rng.standard_normal((4, 6), np.float32), rng.standard_normal((2, 1, 5, 5), np.float32)
+    calls = [
+        (nn.Linear(6, 3), (x,)),
+        (nn.Bilinear(6, 6, 3), (x, x)),
+        (nn.Conv2d(1, 2, 3), (image,)),
+        (nn.Embedding(5, 3), (np.array([[1, 4], [0, 0]]),)),
+        (nn.CrossEntropyLoss(), (on(x), np.array([1, 0, 5, 2]))),
+        (nn.MSELoss(), (on(x), x + 1)),
+    ]
+    for module, inputs in calls:
+        there = copy.deepcopy(module).to("emulator")
+        out = there(*inputs)
+        assert out.device == "emulator"
+        here = module(*[t.cpu() if isinstance(t, nonet.Tensor) else t for t in inputs])
+        np.testing.assert_allclose(out.detach().cpu().numpy(), here.detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose((on(x) @ x.T).cpu().numpy(), x @ x.T, rtol=1e-5, atol=1e-6)
+    with pytest.raises(RuntimeError, match="emulator.*cpu|cpu.*emulator"):
+        nn.functional.linear(on(x), nonet.tensor(x))
+
+
+@pytest.mark.parametrize("family", [name for name in selftest.CHECKS if name not in selftest.ONLY_CPU])
+def test_self_test(family):
+    """What `nonet doctor` computes on a GPU."""
+    check = doctor.examine(family, "emulator")
+    assert check["ok"], check["problem"]

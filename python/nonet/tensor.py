@@ -27,6 +27,7 @@ __all__ = [
     "TensorLike",
     "tensor",
     "as_tensor",
+    "as_tensors",
     "from_numpy",
     "from_dlpack",
     "record",
@@ -459,6 +460,17 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
             return data
         device = None
     return Tensor(_array_of(data, dtype, False, device))
+
+
+def as_tensors(*data: Any) -> tuple[Tensor, ...]:
+    """Each as a tensor; what is none goes to the device of the first that is one."""
+    for item in data:
+        if not isinstance(item, Tensor):
+            break
+    else:
+        return data
+    device = next((item.array.device for item in data if isinstance(item, Tensor)), None)
+    return tuple([as_tensor(item, device=device) for item in data])
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

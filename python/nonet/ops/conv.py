@@ -9,7 +9,7 @@ from nonet import _core
 from nonet._core import Array
 from nonet.ops.matmul import ACTIVATIONS
 from nonet.ops.precision import is_autocast_enabled
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
 
 __all__ = ["conv1d", "conv2d", "conv2d_act"]
 
@@ -67,7 +67,7 @@ def conv1d(
 
     Errors: ValueError for shapes, TypeError unless all are of one floating dtype.
     """
-    x, w = as_tensor(input), as_tensor(weight)
+    x, w = as_tensors(input, weight)
     if w.ndim != 3:
         raise ValueError(f"conv1d: weight must have shape [out, in/groups, k], got {list(w.shape)}")
     step = sizes(stride, 1, "conv1d", "stride")
@@ -104,7 +104,7 @@ def conv2d_act(
     activation: str | None,
 ) -> Tensor:
     """activation(conv2d(…)) in one pass; activation: relu, tanh, sigmoid or None."""
-    x, w = as_tensor(input), as_tensor(weight)
+    x, w = as_tensors(input, weight)
     if w.ndim != 4:
         raise ValueError(f"conv2d: weight must have shape [out, in/groups, kh, kw], got {list(w.shape)}")
     step = sizes(stride, 2, "conv2d", "stride")
@@ -125,7 +125,7 @@ def convolve(
     op: str,
 ) -> Tensor:
     """The op behind all of them: height and width of everything, four margins, an activation's number."""
-    b = None if bias is None else as_tensor(bias)
+    b = None if bias is None else as_tensor(bias, device=w.array.device)
     xa, wa = x.array, w.array
     options = (stride, padding, dilation, groups, activation, is_autocast_enabled(), op)
     y = _core.conv_forward(xa, wa, None if b is None else b.array, *options)

@@ -7,7 +7,7 @@ from typing import Any
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.precision import Current, code_of
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record, wants_grad
 
 __all__ = [
     "addmm",
@@ -34,7 +34,7 @@ def matmul(input: TensorLike, other: TensorLike, *, precision: str | None = None
     precision: for this call, see `set_matmul_precision`.
     Errors: ValueError for shapes, TypeError unless both are of one floating dtype.
     """
-    return _product(as_tensor(input), as_tensor(other), False, False, "matmul", precision)
+    return _product(*as_tensors(input, other), False, False, "matmul", precision)
 
 
 def rmatmul(input: TensorLike, other: TensorLike) -> Tensor:
@@ -54,7 +54,7 @@ def mm(input: TensorLike, mat2: TensorLike) -> Tensor:
 
 def bmm(input: TensorLike, mat2: TensorLike) -> Tensor:
     """[b, m, k] times [b, k, n], matrix by matrix. Errors: ValueError for shapes."""
-    a, b = as_tensor(input), as_tensor(mat2)
+    a, b = as_tensors(input, mat2)
     _check_batches(a, b, "bmm")
     return _product(a, b, False, False, "bmm")
 
@@ -63,18 +63,18 @@ def addmm(
     input: TensorLike, mat1: TensorLike, mat2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta input + alpha mat1 @ mat2; input broadcasts to [m, n] and is not read if beta is 0. Errors: ValueError."""
-    a, b = as_tensor(mat1), as_tensor(mat2)
+    c, a, b = as_tensors(input, mat1, mat2)
     _check_ranks(a, b, 2, 2, "addmm")
-    return _added(as_tensor(input), a, b, beta, alpha, "addmm")
+    return _added(c, a, b, beta, alpha, "addmm")
 
 
 def baddbmm(
     input: TensorLike, batch1: TensorLike, batch2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta input + alpha bmm(batch1, batch2); input broadcasts and is not read if beta is 0. Errors: ValueError."""
-    a, b = as_tensor(batch1), as_tensor(batch2)
+    c, a, b = as_tensors(input, batch1, batch2)
     _check_batches(a, b, "baddbmm")
-    return _added(as_tensor(input), a, b, beta, alpha, "baddbmm")
+    return _added(c, a, b, beta, alpha, "baddbmm")
 
 
 def _added(x: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float, op: str) -> Tensor:
@@ -112,7 +112,7 @@ def dot(input: TensorLike, tensor: TensorLike) -> Tensor:
 
 def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
     """[m] and [n] to their products [m, n]. Errors: ValueError for shapes."""
-    a, b = as_tensor(input), as_tensor(vec2)
+    a, b = as_tensors(input, vec2)
     _check_ranks(a, b, 1, 1, "outer")
     x, y = a.array.reshape((a.shape[0], 1)), b.array.reshape((1, b.shape[0]))
     code = Current.code
@@ -146,7 +146,7 @@ def _check_batches(a: Tensor, b: Tensor, op: str) -> None:
 
 
 def _ranked(input: TensorLike, other: TensorLike, rank_a: int, rank_b: int, op: str) -> Tensor:
-    a, b = as_tensor(input), as_tensor(other)
+    a, b = as_tensors(input, other)
     _check_ranks(a, b, rank_a, rank_b, op)
     return _product(a, b, False, False, op)
 
@@ -178,13 +178,13 @@ def linear(
     precision: for this call, see `set_matmul_precision`. Errors: ValueError for shapes, TypeError unless all are of one
     floating dtype.
     """
-    x, w = as_tensor(input), as_tensor(weight)
+    x, w = as_tensors(input, weight)
     xa, wa = x.array, w.array
     code = Current.code if precision is None else code_of(precision)
     if bias is None:
         y = _core.linear_forward(xa, wa, None, code)
         return record(y, (x, w, None), _linear_rule, (xa, wa, None, 0, code))
-    b = as_tensor(bias)
+    b = as_tensor(bias, device=w.array.device)
     y = _core.linear_forward(xa, wa, b.array, code)
     return record(y, (x, w, b), _linear_rule, (xa, wa, None, 0, code))
 
@@ -206,10 +206,10 @@ def linear_act(
         raise ValueError(f"linear_act: activation must be one of {[*ACTIVATIONS]}, got {activation!r}")
     kind = ACTIVATIONS[activation]
     code = Current.code if precision is None else code_of(precision)
-    x, w = as_tensor(input), as_tensor(weight)
-    b = None if bias is None else as_tensor(bias)
+    x, w = as_tensors(input, weight)
+    b = None if bias is None else as_tensor(bias, device=w.array.device)
     xa, wa = x.array, w.array
-    r = None if residual is None else as_tensor(residual)
+    r = None if residual is None else as_tensor(residual, device=w.array.device)
     keep = wants_grad(x, w, b, r)
     ba, ra = None if b is None else b.array, None if r is None else r.array
     y, before = _core.linear_activation_forward(xa, wa, ba, ra, kind, code, keep)
@@ -230,7 +230,7 @@ def bilinear(
     input1: [..., in1], input2: [..., in2] with the same leading axes, weight: [out, in1, in2], bias: [out].
     Errors: ValueError for shapes.
     """
-    x1, x2, w = as_tensor(input1), as_tensor(input2), as_tensor(weight)
+    x1, x2, w = as_tensors(input1, input2, weight)
     if w.ndim != 3:
         raise ValueError(f"bilinear: weight must have shape [out, in1, in2], got {list(w.shape)}")
     for name, x, size in (("input1", x1, w.shape[1]), ("input2", x2, w.shape[2])):

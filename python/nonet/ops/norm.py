@@ -27,8 +27,8 @@ def layer_norm(
     weight, bias: of that shape, or None. Errors: ValueError for a shape, TypeError for integers.
     """
     x = widened(input)
-    w = None if weight is None else as_tensor(weight)
-    b = None if bias is None else as_tensor(bias)
+    w = None if weight is None else as_tensor(weight, device=x.array.device)
+    b = None if bias is None else as_tensor(bias, device=x.array.device)
     return _norm(x, tuple(normalized_shape), w, b, eps, True)
 
 
@@ -44,7 +44,7 @@ def rms_norm(
     shape, TypeError for integers.
     """
     x = widened(input)
-    w = None if weight is None else as_tensor(weight)
+    w = None if weight is None else as_tensor(weight, device=x.array.device)
     return _norm(x, tuple(normalized_shape), w, None, _eps if eps is None else eps, False)
 
 
