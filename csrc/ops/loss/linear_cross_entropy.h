@@ -7,7 +7,8 @@
 // memory is that of one chunk (Wijmans et al., Cut your losses in large-vocabulary language models, 2025, go further
 // and keep it on chip). For mean and sum the forward pass computes the gradients for an incoming gradient of 1 and
 // these are saved; for none the backward pass computes the logits anew and x, w, b are saved. Operands are float32 or
-// bfloat16, products of the given precision, logits and losses float32 inside.
+// bfloat16, products of the given precision, logits and losses float32 inside. On a device the products are those of
+// arrays (matmul.h), and no class is checked (cross_entropy.h).
 #pragma once
 
 #include "array/array.h"

@@ -92,7 +92,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             )
         if t.dtype not in ("int64", "int32", "uint8"):
             raise TypeError(f"adaptive_log_softmax: target must hold class indices, got {t.dtype}")
-        rows, classes = x if x.ndim == 2 else unsqueeze(x, 0), t.numpy().astype(np.int64).reshape(-1)
+        rows, classes = x if x.ndim == 2 else unsqueeze(x, 0), t.cpu().numpy().astype(np.int64).reshape(-1)
         outside = classes[(classes < 0) | (classes >= self.n_classes)]
         if outside.size:
             raise IndexError(
@@ -121,13 +121,13 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         self._check(x, "predict", 2)
         with no_grad():
             head = self.head(x)
-            best = argmax(head, 1).numpy().copy()
+            best = argmax(head, 1).cpu().numpy().copy()
             # A frequent class that beats the clusters beats all of their classes.
             places = np.flatnonzero(best >= self.shortlist_size)
             if places.size:
                 rows, scores = index_select(x, 0, places), index_select(head, 0, places)
-                best[places] = argmax(self._all_classes(rows, scores), 1).numpy()
-        return as_tensor(best)
+                best[places] = argmax(self._all_classes(rows, scores), 1).cpu().numpy()
+        return as_tensor(best, device=x.device)
 
     def _all_classes(self, x: Tensor, head: Tensor) -> Tensor:
         scores = log_softmax(head, 1)

@@ -91,8 +91,9 @@ def linear_cross_entropy(
     `autocast` float32, where input, linear_weight and linear_bias may be of different floating dtypes.
     Errors: TypeError for dtypes, ValueError for shapes and values, IndexError for a class out of range.
     """
-    x, w, t = as_tensor(input), as_tensor(linear_weight), as_tensor(target)
-    b = None if linear_bias is None else as_tensor(linear_bias)
+    x = as_tensor(input)
+    w, t = (as_tensor(v, device=x.device) for v in (linear_weight, target))
+    b = None if linear_bias is None else as_tensor(linear_bias, device=x.device)
     outputs = w.shape[:-1]
     if ignore_index is not None and t.shape == (*x.shape[:-1], *outputs):
         raise ValueError("linear_cross_entropy: ignore_index is for class indices, not for probabilities")
@@ -104,7 +105,7 @@ def linear_cross_entropy(
         w.array,
         t.array,
         None if b is None else b.array,
-        None if weight is None else as_tensor(weight).array,
+        None if weight is None else as_tensor(weight, device=x.device).array,
         -100 if ignore_index is None else ignore_index,
         label_smoothing,
         Current.code if precision is None else code_of(precision),
