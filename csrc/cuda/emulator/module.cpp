@@ -6,7 +6,10 @@
 
 namespace nonet {
 const Backend& emulator_backend();  // runtime.cpp
+namespace emulator {
+void leave_out(const std::string& name);
 }
+}  // namespace nonet
 
 PYBIND11_MODULE(_emulator, m) {
   namespace py = pybind11;
@@ -15,6 +18,8 @@ PYBIND11_MODULE(_emulator, m) {
   m.def(
       "fail_next", [](const std::string& text) { nonet::emulator::note({1, text}); }, py::arg("text"),
       "As if the next launch of this thread had failed.");
+  m.def("leave_out", &nonet::emulator::leave_out, py::arg("table"),
+        "As if a family had no kernels. Before it is used for the first time.");
   m.def("check_races", &nonet::emulator::emulator_check_races, py::arg("on"));
   auto* backend = const_cast<nonet::Backend*>(&nonet::emulator_backend());
   py::module_::import("nonet._core").attr("register_backend")("emulator", py::capsule(backend, "nonet.backend"));

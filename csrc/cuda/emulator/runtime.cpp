@@ -3,7 +3,9 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "cuda/table.cuh"
 
@@ -86,14 +88,29 @@ Stream stream() {
   return nullptr;
 }
 
+// What is left once leave_out() has taken a table away.
+std::vector<DeviceTable>& kept() {
+  static std::vector<DeviceTable> tables;
+  return tables;
+}
+
 const DeviceTable* tables() {
-  return first_table();
+  return kept().empty() ? first_table() : kept().data();
 }
 
 constexpr Backend backend = {sizeof(Backend), info,        allocate, release, memory, copy,
                              clear,           synchronize, status,   stream,  tables};
 
 }  // namespace
+
+void leave_out(const std::string& name) {
+  std::vector<DeviceTable> rest;
+  for (const DeviceTable* table = tables(); table != nullptr; table = table->next) {
+    if (name != table->name) rest.push_back(*table);
+  }
+  for (size_t i = 0; i < rest.size(); ++i) rest[i].next = i + 1 < rest.size() ? &rest[i + 1] : nullptr;
+  kept() = std::move(rest);
+}
 
 int64_t most_blocks() {
   return 2 * machine::multiprocessors;  // few, so that loops over the grid take several turns
