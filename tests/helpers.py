@@ -40,7 +40,6 @@ NOT_EMULATED = {
     "test_embedding",
     "test_index",
     "test_loss_linear",
-    "test_sort",
 }
 
 

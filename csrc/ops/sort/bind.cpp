@@ -1,6 +1,6 @@
 #include "bind.h"
 
-#include "ops/sort/sort.h"
+#include "ops/sort/sorting.h"
 
 namespace nonet {
 

@@ -6,7 +6,8 @@
 
 #include "array/axis.h"
 #include "array/launch.h"
-#include "ops/reduce/reduce.h"
+#include "ops/sort/plan.h"
+#include "ops/sort/sorting.h"
 
 namespace nonet {
 
@@ -68,8 +69,17 @@ Sorted sort(const Array& x, int64_t axis, int64_t k, bool descending, const char
   const Array rows = axis_last(x.plain().reshape(shape), a);
   const int64_t count = rows.dim(0);
   const int64_t n = rows.dim(1);
-  const Array values({count, k}, x.dtype());
-  const Array positions({count, k}, DType::int64);
+  const Array values({count, k}, x.dtype(), Format::plain, x.device());
+  const Array positions({count, k}, DType::int64, Format::plain, x.device());
+  const Shape out = x.rank() == 0 && k == 1 ? Shape{} : shape.with(a, k);
+  const auto shaped = [&](const Array& y) { return axis_back(y, shape.with(a, k), a).reshape(out); };
+  if (x.device() != Device::cpu) {
+    check(n <= std::numeric_limits<uint32_t>::max(), op, ": a device sorts less than 2^32 elements, got ", n);
+    const SortPlan plan = sort_plan(x.dtype() == DType::int64 ? 8 : 4, count, n, k);
+    const Array scratch({plan.bytes}, DType::uint8, Format::plain, x.device());
+    on_device(&SortDevice::sort, op, values, x.dtype(), rows, values, positions, count, n, k, descending, scratch);
+    return {shaped(values), shaped(positions)};
+  }
   visit(x.dtype(), [&](auto type) {
     using T = typename decltype(type)::type;
     parallel_for(count, 1 + 1024 / (n + 1), [&](int64_t begin, int64_t end) {
@@ -79,8 +89,7 @@ Sorted sort(const Array& x, int64_t axis, int64_t k, bool descending, const char
       }
     });
   });
-  const Shape out = x.rank() == 0 && k == 1 ? Shape{} : shape.with(a, k);
-  return {axis_back(values, shape.with(a, k), a).reshape(out), axis_back(positions, shape.with(a, k), a).reshape(out)};
+  return {shaped(values), shaped(positions)};
 }
 
 Array place_along(const Array& dy, const Array& positions, const Shape& shape, int64_t axis) {
@@ -91,8 +100,8 @@ Array place_along(const Array& dy, const Array& positions, const Shape& shape, i
   const int64_t k = dy.numel() / (outer * inner);
   const Array from = dy.plain();
   if (dy.device() != Device::cpu) {
-    on_device(&RunningDevice::place, "place_along", dx, static_cast<int>(item_size(dy.dtype())), from, positions, dx,
-              outer, k, n, inner);
+    on_device(&SortDevice::place, "sort", dx, static_cast<int>(item_size(dy.dtype())), from, positions, dx, outer, k, n,
+              inner);
     return dx;
   }
   const int64_t* index = positions.data<int64_t>();
@@ -109,6 +118,18 @@ Array place_along(const Array& dy, const Array& positions, const Shape& shape, i
     });
   });
   return dx;
+}
+
+Ordered order(const Array& numbers, int64_t bound, int64_t skip, const char* op) {
+  const int64_t n = numbers.numel();
+  check(n <= std::numeric_limits<uint32_t>::max(), op, ": a device takes less than 2^32 indices, got ", n);
+  const Device device = numbers.device();
+  const Ordered out = {Array({n}, DType::int64, Format::plain, device),
+                       Array({n}, DType::int64, Format::plain, device)};
+  const SortPlan plan = sort_plan(bound >> 32 == 0 ? 4 : 8, 1, n, n);
+  const Array scratch({plan.bytes}, DType::uint8, Format::plain, device);
+  on_device(&SortDevice::order, op, out.order, numbers, n, bound, skip, out.sorted, out.order, scratch);
+  return out;
 }
 
 }  // namespace nonet
