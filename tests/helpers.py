@@ -38,7 +38,6 @@ ROOT = Path(__file__).parent.parent
 NOT_EMULATED = {
     "test_adaptive",
     "test_embedding",
-    "test_index",
     "test_loss_linear",
 }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, use_threads
+from helpers import EPS, check_op, use_place, use_threads
 
 DTYPES = ("float32", "bfloat16")
 A = np.array
@@ -84,6 +84,72 @@ def test_repeated_rows_sum_the_same_for_any_number_of_threads(inner):
     np.testing.assert_array_equal(results[0], results[2])
     # A sum of n floats is within n * eps / 2 * sum |terms|; about 125 terms of size about 1 per row.
     np.testing.assert_allclose(results[0], want, rtol=0, atol=125 * 125 * 6e-8)
+
+
+@pytest.mark.parametrize("inner", [1, 3, 16, 67])
+@pytest.mark.parametrize("kinds", [1, 40])
+def test_repeated_rows_on_a_device(inner, kinds):
+    """Twice the same bytes, however the threads run. More than 4096 rows are ordered digit by digit."""
+    rng = np.random.default_rng(inner)
+    for count in (700, 5000) if inner == 3 else (700,):
+        index = rng.integers(0, kinds, count)
+        dy = rng.standard_normal((2, count, inner)).astype(np.float32)
+        want, bound = np.zeros((2, 40, inner)), np.zeros((2, 40, inner))
+        np.add.at(want, (slice(None), index), dy.astype(np.float64))
+        np.add.at(bound, (slice(None), index), np.abs(dy).astype(np.float64))
+        results = []
+        with use_place("emulator") as device:
+            for _ in range(2):
+                x = nonet.zeros(2, 40, inner, device=device, requires_grad=True)
+                x[:, index].backward(dy)
+                results.append(x.grad.cpu().numpy())
+        np.testing.assert_array_equal(results[0], results[1])
+        assert np.all(np.abs(results[0] - want) <= count * EPS * bound)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "int32", "uint8", "bool"])
+def test_dtypes_on_a_device(dtype):
+    rng = np.random.default_rng(0)
+    x = nonet.tensor(rng.integers(0, 2 if dtype == "bool" else 9, (3, 5, 2)), dtype=dtype)
+    source = nonet.tensor(rng.integers(0, 2 if dtype == "bool" else 9, (3, 7, 2)), dtype=dtype)
+    index = rng.integers(0, 5, (3, 7, 2))
+    rows = index[0, :, 0]
+    with use_place("emulator") as device:
+        t, s = x.to(device), source.to(device)
+        cases = [
+            (nonet.gather(t, 1, index), nonet.gather(x, 1, index)),
+            (nonet.scatter(t, 1, index, s), nonet.scatter(x, 1, index, source)),  # the last one stays
+            (nonet.scatter(t, 1, index, 1), nonet.scatter(x, 1, index, 1)),
+            (nonet.scatter_add(t, 1, index, s), nonet.scatter_add(x, 1, index, source)),
+            (t[:, rows], x[:, rows]),
+            (t[rows % 3, :, 1], x[rows % 3, :, 1]),
+            (t[t > 0] if dtype != "bool" else t[t], x[x > 0] if dtype != "bool" else x[x]),
+            (nonet.nonzero(t), nonet.nonzero(x)),
+        ]
+        if dtype != "bool":
+            cases.append(
+                (nonet.index_add(t, 1, rows, s, alpha=3), nonet.index_add(x, 1, rows, source, alpha=3))
+            )
+        for got, want in cases:
+            assert got.device == device and got.dtype == want.dtype
+            np.testing.assert_array_equal(got.cpu().to("float32").numpy(), want.to("float32").numpy())
+
+
+def test_positions_on_a_device():
+    rng = np.random.default_rng(0)
+    with use_place("emulator") as device:
+        for shape in [(), (0, 2), (3, 3000), (1, 4096), (70, 7, 19)]:
+            x = rng.integers(0, 3, shape)
+            got = nonet.nonzero(nonet.tensor(x, device=device))
+            np.testing.assert_array_equal(got.cpu().numpy(), nonet.nonzero(x).numpy())
+        i = nonet.tensor([[1, 0, 2]], dtype="int32", device=device)
+        assert nonet.one_hot(i).tolist() == [[[0, 1, 0], [1, 0, 0], [0, 0, 1]]]
+        assert nonet.one_hot(i, 2).tolist() == [[[0, 1], [1, 0], [0, 0]]]
+        x = nonet.tensor([[1.0, 2.0]], device=device)
+        assert nonet.gather(x, 1, [[1, 2, -1]]).tolist() == [[2, 0, 0]]  # out of range: not reported
+        assert nonet.scatter_add(x, 1, [[1, 2]], [[5.0, 5.0]]).tolist() == [[1, 7]]
+        with pytest.raises(RuntimeError, match="index: arrays are on different devices, emulator and cpu"):
+            x[nonet.tensor([0])]
 
 
 def test_few_rows_of_a_large_table():

@@ -215,15 +215,21 @@ def test_same_bytes_for_any_number_of_threads():
                 np.testing.assert_array_equal(got, want)
 
 
-def test_unpool():
-    x = nonet.tensor(np.random.default_rng(0).standard_normal((2, 3, 6, 8)), requires_grad=True)
-    y, index = nn.MaxPool2d(2, return_indices=True)(x)
-    back = nn.MaxUnpool2d(2)(y, index)
-    mask = np.zeros((2, 3, 48))
-    np.put_along_axis(mask, index.numpy().reshape(2, 3, -1), 1, 2)
-    np.testing.assert_array_equal(back.numpy(), x.detach().numpy() * mask.reshape(x.shape))
-    back.backward(np.full(x.shape, 2.0))
-    np.testing.assert_array_equal(x.grad.numpy(), 2 * mask.reshape(x.shape))
+@pytest.mark.parametrize("place", ["scalar", "emulator"])
+def test_unpool(place):
+    with use_place(place) as device:
+        a = np.random.default_rng(0).standard_normal((2, 3, 6, 8)).astype(np.float32)
+        x = nonet.tensor(a, requires_grad=True, device=device)
+        y, index = nn.MaxPool2d(2, return_indices=True)(x)
+        back = nn.MaxUnpool2d(2)(y, index)
+        mask = np.zeros((2, 3, 48))
+        np.put_along_axis(mask, index.cpu().numpy().reshape(2, 3, -1), 1, 2)
+        np.testing.assert_array_equal(back.detach().cpu().numpy(), a * mask.reshape(x.shape))
+        back.backward(np.full(x.shape, 2.0))
+        np.testing.assert_array_equal(x.grad.cpu().numpy(), 2 * mask.reshape(x.shape))
+
+
+def test_unpool_to_a_size():
     y, index = F.max_pool1d(np.arange(7.0).reshape(1, 7), 2, return_indices=True)
     np.testing.assert_array_equal(
         nn.MaxUnpool1d(2)(y, index, output_size=(7,)).numpy(), [[0, 1, 0, 3, 0, 5, 0]]

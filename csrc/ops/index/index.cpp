@@ -4,6 +4,7 @@
 
 #include "array/axis.h"
 #include "array/strided.h"
+#include "ops/index/device.h"
 #include "ops/index/rows.h"
 
 namespace nonet {
@@ -147,8 +148,8 @@ Indexed index_forward(const Array& x, const std::vector<Array>& indices) {
     indexed[axis] = true;
     shape = broadcast_shapes(shape, indices[axis].shape(), "index");
   }
-  const Array places = zeros(shape, DType::int64);
-  int64_t* p = places.data<int64_t>();
+  const bool on_cpu = x.device() == Device::cpu;
+  const Array places = zeros(shape, DType::int64, x.device());
   for (size_t axis = 0; axis < indices.size(); ++axis) {
     if (!indices[axis].defined()) continue;
     const int64_t n = x.dim(static_cast<int>(axis));
@@ -160,6 +161,12 @@ Indexed index_forward(const Array& x, const std::vector<Array>& indices) {
       view.strides[i] = j < 0 || index.dim(j) == 1 ? 0 : source.strides[j];
     }
     const Array all = read_strided(index, view);
+    if (!on_cpu) {
+      device_combine(all, n, places);
+      continue;
+    }
+    check_same_device(x, all, "index");
+    int64_t* p = places.data<int64_t>();
     const int64_t* q = all.data<int64_t>();
     for (int64_t j = 0; j < places.numel(); ++j) p[j] = p[j] * n + q[j];
   }
@@ -168,24 +175,34 @@ Indexed index_forward(const Array& x, const std::vector<Array>& indices) {
   Shape out(at.shape.begin(), at.shape.begin() + at.first);
   for (const int64_t size : shape) out.push_back(size);
   for (int axis = at.first + at.count; axis < rank; ++axis) out.push_back(at.shape[axis]);
-  const Array y(out, x.dtype());
-  take_rows(source.raw<char>(), p, y.raw<char>(), at.view.outer, at.view.n, places.numel(),
+  const Array y(out, x.dtype(), Format::plain, x.device());
+  if (!on_cpu) {
+    device_take(source, places, y, at.view, "index");
+    return {y, places};
+  }
+  take_rows(source.raw<char>(), places.data<int64_t>(), y.raw<char>(), at.view.outer, at.view.n, places.numel(),
             at.view.inner * item_size(x.dtype()));
   return {y, places};
 }
 
 Array index_backward(const Array& dy, const Array& places, const Shape& shape, const std::vector<bool>& indexed) {
   const Layout at = layout(shape, indexed);
-  const Array from = dy.plain().to(DType::float32);
-  const Array dx = zeros(at.shape);
-  const Grouping grouping = group_rows(places.data<int64_t>(), places.numel(), at.view.n);
-  add_rows(grouping, {.from = from.data<float>(),
-                      .out = dx.data<float>(),
-                      .outer = at.view.outer,
-                      .count = places.numel(),
-                      .n = at.view.n,
-                      .inner = at.view.inner,
-                      .add = false});
+  const auto [outer, n, inner] = at.view;
+  const bool on_cpu = dy.device() == Device::cpu;
+  const Array from = on_cpu ? dy.plain().to(DType::float32) : dy.plain();
+  const Array dx = zeros(at.shape, from.dtype(), dy.device());
+  if (on_cpu) {
+    add_rows(group_rows(places.data<int64_t>(), places.numel(), n), {.from = from.data<float>(),
+                                                                     .out = dx.data<float>(),
+                                                                     .outer = outer,
+                                                                     .count = places.numel(),
+                                                                     .n = n,
+                                                                     .inner = inner,
+                                                                     .add = false});
+  } else {
+    const RowSums sums = {.outer = outer, .count = places.numel(), .n = n, .inner = inner};
+    device_add_rows(from, dx, order(places, n, -1, "index"), sums, nullptr, nullptr, "index");
+  }
   if (at.order.rank() == 0) return dx.to(dy.dtype());
   Shape back = at.order;
   for (int i = 0; i < at.order.rank(); ++i) back[static_cast<int>(at.order[i])] = i;
@@ -197,6 +214,8 @@ Array gather(const Array& x, int64_t axis, const Array& index) {
   const int a = normal_axis(axis, x.rank(), "gather");
   const Array source = read_strided(x.plain(), region(x.shape(), index.shape(), a, "gather", "input"));
   const Array p = checked_index(index, x.dim(a), false, "gather", a);
+  if (x.device() != Device::cpu) return device_gather(source, p, a);
+  check_same_device(x, p, "gather");
   const Array y(index.shape(), x.dtype());
   switch (item_size(x.dtype())) {
     case 8:
@@ -220,7 +239,8 @@ Array scatter(const Array& x, int64_t axis, const Array& index, const Array& sou
     const Shape one = {index.numel()};
     return scatter(x.reshape({1}), axis, index.reshape(one), source.reshape(one), mode).reshape({});
   }
-  if (x.dtype() == DType::bfloat16 && mode == Scatter::add) {
+  const bool on_cpu = x.device() == Device::cpu;
+  if (on_cpu && x.dtype() == DType::bfloat16 && mode == Scatter::add) {
     return scatter(x.to(DType::float32), axis, index, source.to(DType::float32), mode).to(x.dtype());
   }
   check<TypeError>(x.dtype() == source.dtype(), op, ": src must have the dtype of input, ", x.dtype(), ", got ",
@@ -234,24 +254,39 @@ Array scatter(const Array& x, int64_t axis, const Array& index, const Array& sou
   const Array p = checked_index(index, x.dim(a), false, op, a);
   if (index.numel() == 0) return out;
   const Array part = target.shape == x.shape() ? out : read_strided(out, target).clone();
-  put(part, p, read_strided(source.plain(), given), a, mode);
+  const Array from = read_strided(source.plain(), given);
+  if (on_cpu) {
+    check_same_device(x, from, op);
+    check_same_device(x, p, op);
+    put(part, p, from, a, mode);
+  } else {
+    device_scatter(part, p, from, a, mode, op);
+  }
   if (!(target.shape == x.shape())) write_strided(out, target, part);
   return out;
 }
 
 Array index_add(const Array& x, int64_t axis, const Array& index, const Array& source, double scale) {
-  if (x.dtype() == DType::bfloat16) {
+  const bool on_cpu = x.device() == Device::cpu;
+  if (on_cpu && x.dtype() == DType::bfloat16) {
     return index_add(x.to(DType::float32), axis, index, source.to(DType::float32), scale).to(x.dtype());
   }
   const int a = normal_axis(axis, x.rank(), "index_add");
   check_dtype(source, x.dtype(), "index_add", "source");
   check(index.rank() <= 1, "index_add: index must have shape [count], got ", index.shape());
   check_shape(source, x.shape().with(a, index.numel()), "index_add", "source", "[input, with count rows]");
+  check<TypeError>(x.dtype() != DType::boolean, "index_add: input must hold numbers, got bool");
   const Array p = checked_index(index, x.dim(a), false, "index_add", a);
-  const int64_t* rows = p.data<int64_t>();
   const Array out = x.plain().clone();
   const AxisView view = around(x.shape(), a);
   const Array from = source.plain();
+  if (!on_cpu) {
+    device_index_add(out, p, from, a, scale);
+    return out;
+  }
+  check_same_device(x, from, "index_add");
+  check_same_device(x, p, "index_add");
+  const int64_t* rows = p.data<int64_t>();
   switch (x.dtype()) {
     case DType::int64:
       add_rows_of<int64_t>(out, from, rows, view, p.numel(), static_cast<int64_t>(scale));
@@ -262,8 +297,6 @@ Array index_add(const Array& x, int64_t axis, const Array& index, const Array& s
     case DType::uint8:
       add_rows_of<uint8_t>(out, from, rows, view, p.numel(), static_cast<uint8_t>(scale));
       return out;
-    case DType::boolean:
-      fail<TypeError>("index_add: input must hold numbers, got bool");
     default:
       break;
   }
@@ -280,6 +313,7 @@ Array index_add(const Array& x, int64_t axis, const Array& index, const Array& s
 
 Array nonzero(const Array& x) {
   const Array mask = x.plain().to(DType::boolean);
+  if (x.device() != Device::cpu) return device_nonzero(mask);
   const bool* m = mask.data<bool>();
   const int64_t count = std::count(m, m + mask.numel(), true);
   const int rank = x.rank();
@@ -301,16 +335,19 @@ Array one_hot(const Array& index, int64_t classes) {
   check<TypeError>(index.dtype() == DType::int64 || index.dtype() == DType::int32,
                    "one_hot: input must be int64 or int32, got ", index.dtype());
   const Array plain = index.plain().to(DType::int64);
-  const int64_t* p = plain.data<int64_t>();
   if (classes == -1) {
     check(plain.numel() > 0, "one_hot: num_classes is needed for an empty input");
-    classes = std::max<int64_t>(*std::max_element(p, p + plain.numel()), 0) + 1;
+    const Array here = plain.to(Device::cpu);
+    const int64_t* p = here.data<int64_t>();
+    classes = std::max<int64_t>(*std::max_element(p, p + here.numel()), 0) + 1;
   }
   check(classes > 0, "one_hot: num_classes must be > 0 (or -1: the largest index + 1), got ", classes);
   checked_index(plain, classes, false, "one_hot", -1);
   Shape shape = index.shape();
   shape.push_back(classes);
+  if (index.device() != Device::cpu) return device_one_hot(plain, classes, shape);
   const Array out = zeros(shape, DType::int64);
+  const int64_t* p = plain.data<int64_t>();
   int64_t* y = out.data<int64_t>();
   for (int64_t j = 0; j < plain.numel(); ++j) y[j * classes + p[j]] = 1;
   return out;

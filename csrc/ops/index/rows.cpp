@@ -67,6 +67,7 @@ Array checked_index(const Array& index, int64_t n, bool wrap, const char* op, in
   check<TypeError>(index.dtype() == DType::int64 || index.dtype() == DType::int32, op,
                    ": index must be int64 or int32, got ", index.dtype());
   const Array plain = index.plain().to(DType::int64);
+  if (index.device() != Device::cpu) return plain;
   const int64_t* p = plain.data<int64_t>();
   int64_t low = 0;
   int64_t high = -1;

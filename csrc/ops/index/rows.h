@@ -22,7 +22,8 @@ struct Grouping {
 Grouping group_rows(const int64_t* rows, int64_t count, int64_t n);
 
 // An index array as plain int64 with 0 <= i < n. wrap: negative ones count from the end. Errors: TypeError for the
-// dtype, IndexError that names the first bad index (axis < 0: its position instead of the axis).
+// dtype, IndexError that names the first bad index (axis < 0: its position instead of the axis). On a device values are
+// neither checked nor changed.
 Array checked_index(const Array& index, int64_t n, bool wrap, const char* op, int axis);
 
 // y[o, j, :] = x[o, rows[j], :], inner elements of `bytes` in all.

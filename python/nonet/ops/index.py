@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.shape import expand, reshape, slice_rule
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
 
 __all__ = [
     "argwhere",
@@ -43,7 +42,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
 
 def _advanced(x: Tensor, index: Any) -> Tensor:
-    items = [_item(i) for i in (index if isinstance(index, tuple) else (index,))]
+    items = [_item(i, x.device) for i in (index if isinstance(index, tuple) else (index,))]
     if not any(isinstance(item, Tensor) for item in items):
         return getitem(x, tuple(items))
     items = _fill(items, x.array.rank, x.array.shape)
@@ -60,7 +59,7 @@ def _advanced(x: Tensor, index: Any) -> Tensor:
         elif isinstance(item, Tensor):
             indices.append(item.array)
         elif isinstance(item, int):
-            indices.append(_core.full((), item, "int64"))
+            indices.append(_core.full((), item, "int64", x.device))
         else:
             indices.append(None)
     return _indexed(x, indices)
@@ -76,15 +75,15 @@ def _index_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
     return (_core.index_backward(dy, *saved),)
 
 
-def _item(item: Any) -> Any:
-    """An int, slice, None, Ellipsis, or a Tensor of integers or bools."""
+def _item(item: Any, device: str) -> Any:
+    """An int, slice, None, Ellipsis, or a Tensor of integers or bools, on the device unless it was one."""
     if item is None or item is Ellipsis or isinstance(item, slice):
         return item
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
         return int(item)
     if isinstance(item, (list, tuple)) and len(item) == 0:
         item = np.zeros(0, dtype=np.int64)
-    t = as_tensor(item)
+    t = as_tensor(item, device=device)
     if t.array.dtype not in ("int64", "int32", "bool"):
         raise TypeError(f"index: an index tensor must be int64, int32 or bool, got {t.array.dtype}")
     return int(t) if t.array.rank == 0 and t.array.dtype != "bool" else t
@@ -131,7 +130,7 @@ def _mask_indices(mask: Tensor, shape: tuple[int, ...], axis: int) -> list[Array
 
 def index_select(input: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """Rows `index` (rank 1) of an axis. Errors: IndexError, ValueError for another rank."""
-    x, i = as_tensor(input), as_tensor(index)
+    x, i = as_tensors(input, index)
     if i.array.rank > 1:
         raise ValueError(f"index_select: index must have shape [count], got {list(i.shape)}")
     rank = x.array.rank
@@ -142,7 +141,8 @@ def index_select(input: TensorLike, dim: int, index: TensorLike) -> Tensor:
 
 def masked_select(input: TensorLike, mask: TensorLike) -> Tensor:
     """The elements where the mask (of the same shape after broadcasting) is true, rank 1."""
-    x, m = as_tensor(input), as_tensor(mask, "bool")
+    x, m = as_tensors(input, mask)
+    m = as_tensor(m, "bool")
     shape = np.broadcast_shapes(x.array.shape, m.array.shape)
     return getitem(expand(x, shape), (expand(m, shape),)) if shape else _masked_scalar(x, m)
 
@@ -156,7 +156,7 @@ def gather(input: TensorLike, dim: int, index: TensorLike) -> Tensor:
 
     Errors: IndexError, ValueError for shapes, TypeError for an index that is not int64 or int32.
     """
-    x, i = as_tensor(input), as_tensor(index)
+    x, i = as_tensors(input, index)
     y = _core.gather(x.array, dim, i.array)
     return record(y, (x,), _gather_rule, (x.array.shape, dim, i.array))
 
@@ -168,7 +168,7 @@ def _gather_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
 
 def take_along_dim(input: TensorLike, indices: TensorLike, dim: int | None = None) -> Tensor:
     """gather, with input and indices broadcast off the axis; without dim on the flattened input."""
-    x, i = as_tensor(input), as_tensor(indices)
+    x, i = as_tensors(input, indices)
     if dim is None:
         return gather(reshape(x, (-1,)), 0, reshape(i, (-1,)))
     rank = x.array.rank
@@ -192,11 +192,11 @@ def scatter(input: TensorLike, dim: int, index: TensorLike, src: Any) -> Tensor:
     Where an index occurs twice the last one stays; the gradient goes to both. Errors: as gather; TypeError if src
     has another dtype.
     """
-    x, i = as_tensor(input), as_tensor(index)
+    x, i = as_tensors(input, index)
     if isinstance(src, (int, float)):
         s = Tensor(_core.full(i.array.shape, src, x.array.dtype, x.array.device))
     else:
-        s = as_tensor(src)
+        s = as_tensor(src, device=x.device)
     y = _core.scatter(x.array, dim, i.array, s.array, False)
     return record(y, (x, s), _scatter_rule, (dim, i.array, s.array.shape))
 
@@ -220,7 +220,7 @@ def _source_gradient(dy: Array, dim: int, index: Array, shape: tuple[int, ...]) 
 
 def scatter_add(input: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
     """A copy of input with src added at the positions that gather would read. Errors: as scatter."""
-    x, i, s = as_tensor(input), as_tensor(index), as_tensor(src)
+    x, i, s = as_tensors(input, index, src)
     y = _core.scatter(x.array, dim, i.array, s.array, True)
     return record(y, (x, s), _scatter_add_rule, (dim, i.array, s.array.shape))
 
@@ -233,7 +233,7 @@ def index_add(
     input: TensorLike, dim: int, index: TensorLike, source: TensorLike, *, alpha: float = 1
 ) -> Tensor:
     """A copy of input with alpha * source added to its rows `index` (rank 1) of an axis. Errors: as scatter."""
-    x, i, s = as_tensor(input), as_tensor(index), as_tensor(source)
+    x, i, s = as_tensors(input, index, source)
     y = _core.index_add(x.array, dim, i.array, s.array, alpha)
     return record(y, (x, s), _index_add_rule, (dim % max(x.array.rank, 1), i.array, s.array.shape, alpha))
 
@@ -244,8 +244,7 @@ def _index_add_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | N
         return dy, None
     ds, _ = _core.index_forward(dy, [None] * dim + [index.reshape((index.numel,))])
     if alpha != 1:
-        every = index_sequence(range(ds.shape[dim]))
-        ds = _core.index_add(_core.zeros(ds.shape, ds.dtype, ds.device), dim, every, ds, alpha)
+        ds = _core.mul(ds, float(alpha))
     return dy, ds.reshape(shape)
 
 
@@ -272,8 +271,3 @@ def one_hot(input: TensorLike, num_classes: int = -1) -> Tensor:
     Errors: TypeError for a dtype that is not int64 or int32, IndexError for an index out of range, ValueError.
     """
     return Tensor(_core.one_hot(as_tensor(input).array, num_classes))
-
-
-def index_sequence(indices: Sequence[int]) -> Array:
-    """Python ints as an index array."""
-    return as_tensor(np.asarray(indices, dtype=np.int64)).array

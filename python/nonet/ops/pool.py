@@ -13,7 +13,7 @@ from nonet import _core
 from nonet._core import Array
 from nonet.ops.index import scatter
 from nonet.ops.shape import reshape
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record, wants_grad
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record, wants_grad
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -224,7 +224,7 @@ def _max_unpool(
     padding: Sizes,
     output_size: Sequence[int] | None,
 ) -> Tensor:
-    x, at = as_tensor(input), as_tensor(indices)
+    x, at = as_tensors(input, indices)
     shape = x.array.shape
     if len(shape) not in (axes + 1, axes + 2) or at.array.shape != shape:
         letters = "[N, C, H, W] or [C, H, W]" if axes == 2 else "[N, C, L] or [C, L]"
