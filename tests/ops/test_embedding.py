@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, use_threads
+from helpers import EPS, check_op, use_place, use_threads
 from nonet import nn
 from nonet.nn import functional as F
 
@@ -53,30 +53,61 @@ def test_gradient_has_the_same_bytes_for_any_number_of_threads(rows, columns, op
     np.testing.assert_allclose(results[0], want, rtol=0, atol=60 * 60 * EPS)  # at most about 60 terms per row
 
 
-def test_gradient_into_given_memory():
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("columns", [1, 6, 36])
+@pytest.mark.parametrize("kinds", [1, 7, 300])
+@pytest.mark.parametrize("options", [{}, {"padding_idx": 0}, {"padding_idx": -2, "scale_grad_by_freq": True}])
+def test_gradient_on_a_device(kinds, columns, options, dtype):
+    """Rows that occur in many of the spans that threads add up, in a few, and in one; in any order of the threads."""
+    rng = np.random.default_rng(columns)
+    index = rng.integers(0, kinds, (11, 40))
+    dy = nonet.tensor(rng.standard_normal((11, 40, columns)), dtype=dtype)
+    results = []
+    with use_place("emulator") as device:
+        for _ in range(2):
+            w = nonet.zeros(300, columns, dtype=dtype, device=device, requires_grad=True)
+            F.embedding(nonet.tensor(index, device=device), w, **options).backward(dy.to(device))
+            results.append(w.grad.cpu().to("float32").numpy())
+    np.testing.assert_array_equal(results[0], results[1])
+    padding = options.get("padding_idx")
+    padding = padding if padding is None else padding % 300
+    values = dy.to("float32").numpy().astype(np.float64)
+    want = gradient(index, values, 300, padding, len(options) > 1)
+    bound = gradient(index, np.abs(values), 300, padding, len(options) > 1)
+    terms = np.bincount(index.ravel(), minlength=300)[:, None]
+    rounding = 2.0**-8 * np.abs(want) if dtype == "bfloat16" else 0
+    assert np.all(np.abs(results[0] - want) <= (terms + 4) * EPS * bound + rounding)
+
+
+@pytest.mark.parametrize("place", ["scalar", "emulator"])
+def test_gradient_into_given_memory(place):
     for call in (
         lambda w: F.embedding([1, 1, 4], w),
         lambda w: F.embedding_bag([[1], [1], [4]], w, mode="sum"),
     ):
-        w = nn.Parameter(np.zeros((5, 2)))
-        slot = nonet.tensor(np.full((5, 2), 7.0))
-        w._slot = slot
-        call(w).backward(np.ones((3, 2)))
-        assert w.grad is slot
-        assert slot.array.version == 1  # written once: nothing was copied over it
-        np.testing.assert_array_equal(slot.numpy()[:, 0], [0, 2, 0, 0, 1])
+        with use_place(place) as device:
+            w = nn.Parameter(nonet.zeros(5, 2, device=device))
+            slot = nonet.tensor(np.full((5, 2), 7.0), device=device)
+            version = slot.array.version
+            w._slot = slot
+            call(w).backward(np.ones((3, 2)))
+            assert w.grad is slot
+            assert slot.array.version == version + 1  # written once: nothing was copied over it
+            np.testing.assert_array_equal(slot.cpu().numpy()[:, 0], [0, 2, 0, 0, 1])
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, np.inf])
-def test_max_norm(p):
+@pytest.mark.parametrize("place", ["scalar", "emulator"])
+def test_max_norm(p, place):
     a = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
-    w = nn.Parameter(a)
-    version = w.array.version
-    F.embedding([0, 2, 2], w, max_norm=1.0, norm_type=p)
-    assert w.array.version > version
-    norms = np.linalg.norm(a.astype(np.float64), p, axis=1)
-    want = a / np.where(np.isin(np.arange(6), [0, 2]) & (norms > 1), norms + 1e-7, 1)[:, None]
-    np.testing.assert_allclose(w.numpy(), want, rtol=2 * EPS)
+    with use_place(place) as device:
+        w = nn.Parameter(nonet.tensor(a, device=device))
+        version = w.array.version
+        F.embedding([0, 2, 2], w, max_norm=1.0, norm_type=p)
+        assert w.array.version > version
+        norms = np.linalg.norm(a.astype(np.float64), p, axis=1)
+        want = a / np.where(np.isin(np.arange(6), [0, 2]) & (norms > 1), norms + 1e-7, 1)[:, None]
+        np.testing.assert_allclose(w.detach().cpu().numpy(), want, rtol=2 * EPS)
 
 
 def bag_reference(w, index, begins, mode, scales, padding):
@@ -129,21 +160,36 @@ def test_bags_with_factors():
     )
 
 
-def test_bag_gradient_by_frequency():
+@pytest.mark.parametrize("place", ["scalar", "emulator"])
+def test_bag_gradient_by_frequency(place):
     index = np.array([1, 1, 1, 3, 0])
-    w = nonet.tensor(np.zeros((4, 2)), requires_grad=True)
-    y = F.embedding_bag(index, w, [0, 2], mode="mean", scale_grad_by_freq=True)
-    y.backward(np.array([[1.0, 2.0], [3.0, 6.0]]))
-    want = np.array([1.0, (0.5 + 0.5 + 1) / 3, 0, 1.0])
-    np.testing.assert_allclose(w.grad.numpy(), np.stack([want, 2 * want], 1), rtol=4 * EPS)
+    with use_place(place) as device:
+        w = nonet.tensor(np.zeros((4, 2)), requires_grad=True, device=device)
+        y = F.embedding_bag(index, w, [0, 2], mode="mean", scale_grad_by_freq=True)
+        y.backward(np.array([[1.0, 2.0], [3.0, 6.0]]))
+        want = np.array([1.0, (0.5 + 0.5 + 1) / 3, 0, 1.0])
+        np.testing.assert_allclose(w.grad.cpu().numpy(), np.stack([want, 2 * want], 1), rtol=4 * EPS)
 
 
-def test_empty_bags_and_indices_before_none():
-    w = np.ones((3, 2))
-    assert F.embedding_bag(np.zeros(0, np.int64), w, np.zeros(0, np.int64)).shape == (0, 2)
-    np.testing.assert_array_equal(
-        F.embedding_bag(np.zeros((2, 0), np.int64), w, mode="max").numpy(), np.zeros((2, 2))
-    )
+@pytest.mark.parametrize("place", ["scalar", "emulator"])
+def test_empty_bags_and_indices_before_none(place):
+    with use_place(place) as device:
+        w = nonet.ones(3, 2, device=device)
+        assert F.embedding_bag(np.zeros(0, np.int64), w, np.zeros(0, np.int64)).shape == (0, 2)
+        y = F.embedding_bag(np.zeros((2, 0), np.int64), w, mode="max")
+        np.testing.assert_array_equal(y.cpu().numpy(), np.zeros((2, 2)))
+
+
+def test_bad_indices_on_a_device():
+    """Values are not looked at there: what is out of range reads as 0, and gets no gradient."""
+    with use_place("emulator") as device:
+        w = nonet.ones(3, 2, device=device, requires_grad=True)
+        y = F.embedding([2, 3, -1, 10**12], w)
+        assert y.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
+        y.backward(np.ones((4, 2)))
+        assert w.grad.tolist() == [[0, 0], [0, 0], [1, 1]]
+        y = F.embedding_bag([2, 3, 0], w, [0, 9], mode="sum")
+        assert y.tolist() == [[2, 2], [0, 0]]
 
 
 def test_layers():

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ops/embedding/device.h"
 #include "ops/index/rows.h"
 
 namespace nonet {
@@ -62,15 +63,19 @@ double norm(const float* row, int64_t d, double p) {
   return std::isinf(p) ? out : std::pow(out, 1 / p);
 }
 
-// Begin of each bag, and the end of the last.
-std::vector<int64_t> bag_begins(const Array& offsets, int64_t count, bool include_last) {
+// As int64.
+Array checked_offsets(const Array& offsets, bool include_last) {
   check<TypeError>(offsets.dtype() == DType::int64 || offsets.dtype() == DType::int32,
                    "embedding_bag: offsets must be int64 or int32, got ", offsets.dtype());
   check_rank(offsets, 1, "embedding_bag", "offsets", "[bags]");
-  const Array plain = offsets.to(DType::int64);
-  const int64_t* p = plain.data<int64_t>();
-  std::vector<int64_t> out(p, p + plain.numel());
-  check(!include_last || !out.empty(), "embedding_bag: offsets must hold the end of the last bag, got none");
+  check(!include_last || offsets.numel() > 0, "embedding_bag: offsets must hold the end of the last bag, got none");
+  return offsets.to(DType::int64);
+}
+
+// Begin of each bag, and the end of the last.
+std::vector<int64_t> bag_begins(const Array& offsets, int64_t count, bool include_last) {
+  const int64_t* p = offsets.data<int64_t>();
+  std::vector<int64_t> out(p, p + offsets.numel());
   check(out.empty() || out[0] == 0, "embedding_bag: offsets must begin with 0, got ", out.empty() ? 0 : out[0]);
   for (size_t b = 0; b < out.size(); ++b) {
     check(out[b] <= count && (b == 0 || out[b] >= out[b - 1]), "embedding_bag: offsets must rise from 0 to at most ",
@@ -101,6 +106,8 @@ Embedded embedding_forward(const Array& weight, const Array& index) {
   const Array rows = checked_index(index, weight.dim(0), false, "embedding", -1);
   Shape shape = index.shape();
   shape.push_back(weight.dim(1));
+  if (weight.device() != Device::cpu) return {device_embedding(weight, rows, shape), rows};
+  check_same_device(weight, rows, "embedding");
   const Array y(shape, weight.dtype());
   take_rows(weight.plain().raw<char>(), rows.data<int64_t>(), y.raw<char>(), 1, weight.dim(0), rows.numel(),
             weight.dim(1) * item_size(weight.dtype()));
@@ -109,6 +116,8 @@ Embedded embedding_forward(const Array& weight, const Array& index) {
 
 Array embedding_backward(const Array& dy, const Array& rows, int64_t v, int64_t padding, bool scale_by_freq,
                          const std::optional<Array>& out) {
+  if (dy.device() != Device::cpu)
+    return device_embedding_gradient(dy, rows, v, padding, scale_by_freq, out, nullptr, nullptr);
   const Array dw = gradient_table(out, v, dy.shape().back(), dy.dtype());
   Array kept = rows;
   if (padding >= 0) {
@@ -124,6 +133,8 @@ void embedding_renorm(const Array& weight, const Array& index, double max_norm, 
   check_table(weight, "embedding");
   check(p > 0, "embedding: norm_type must be > 0, got ", p);
   const Array rows = checked_index(index, weight.dim(0), false, "embedding", -1);
+  if (weight.device() != Device::cpu) return device_renorm(weight, rows, max_norm, p);
+  check_same_device(weight, rows, "embedding");
   const Grouping grouping = group_rows(rows.data<int64_t>(), rows.numel(), weight.dim(0));
   weight.begin_write("embedding");
   const int64_t d = weight.dim(1);
@@ -144,20 +155,24 @@ Bags bag_forward(const Array& weight, const Array& index, const Array& offsets, 
   check_table(weight, "embedding_bag");
   check_rank(index, 1, "embedding_bag", "input", "[indices]");
   const int64_t d = weight.dim(1);
-  const std::vector<int64_t> begins = bag_begins(offsets, index.numel(), include_last);
+  const Array places = checked_offsets(offsets, include_last);
+  const bool on_cpu = weight.device() == Device::cpu;
+  if (on_cpu) check_same_device(weight, places, "embedding_bag");
+  const std::vector<int64_t> begins = on_cpu ? bag_begins(places, index.numel(), include_last) : std::vector<int64_t>();
   const int64_t count = begins.empty() ? 0 : static_cast<int64_t>(begins.size()) - 1;
   Bags out;
   const Array checked = checked_index(index, weight.dim(0), false, "embedding_bag", -1);
-  out.rows = checked.clone();
-  int64_t* rows = out.rows.data<int64_t>();
-  if (padding >= 0) std::replace(rows, rows + index.numel(), padding, int64_t{-1});
   if (scales) {
     check(mode == BagMode::sum, "embedding_bag: per_sample_weights need mode sum");
     check_shape(*scales, index.shape(), "embedding_bag", "per_sample_weights", "[indices]");
     out.scales = scales->plain().to(DType::float32);
-  } else if (mode == BagMode::mean) {
-    out.scales = zeros({index.numel()});
   }
+  if (!on_cpu) return device_bags(weight, checked, places, mode, out.scales, include_last, padding);
+  check_same_device(weight, checked, "embedding_bag");
+  out.rows = checked.clone();
+  int64_t* rows = out.rows.data<int64_t>();
+  if (padding >= 0) std::replace(rows, rows + index.numel(), padding, int64_t{-1});
+  if (mode == BagMode::mean) out.scales = zeros({index.numel()});
   out.bags = zeros({index.numel()}, DType::int64);
   int64_t* bags = out.bags.data<int64_t>();
   // Indices behind the last offset belong to no bag.
@@ -200,12 +215,15 @@ Bags bag_forward(const Array& weight, const Array& index, const Array& offsets, 
 
 Array bag_backward(const Array& dy, const Array& rows, const Array& bags, const std::optional<Array>& scales, int64_t v,
                    bool scale_by_freq, const std::optional<Array>& out) {
+  if (dy.device() != Device::cpu)
+    return device_embedding_gradient(dy, rows, v, -1, scale_by_freq, out, &bags, scales ? &*scales : nullptr);
   const Array dw = gradient_table(out, v, dy.dim(1), dy.dtype());
   add_gradient(dw, dy, rows, bags.data<int64_t>(), scales ? scales->data<float>() : nullptr, scale_by_freq);
   return dw.to(dy.dtype());
 }
 
 Array bag_scales_backward(const Array& dy, const Array& weight, const Array& rows, const Array& bags) {
+  if (dy.device() != Device::cpu) return device_bag_scales_gradient(dy, weight, rows, bags);
   const Array g = dy.plain().to(DType::float32);
   const Array table = weight.plain().to(DType::float32);
   const Array ds({rows.numel()});
@@ -223,6 +241,7 @@ Array bag_scales_backward(const Array& dy, const Array& weight, const Array& row
 }
 
 Array bag_max_backward(const Array& dy, const Array& arg, int64_t v) {
+  if (dy.device() != Device::cpu) return device_bag_max_gradient(dy, arg, v);
   const Array g = dy.plain().to(DType::float32);
   const int64_t d = dy.dim(1);
   const Array dw = zeros({v, d});

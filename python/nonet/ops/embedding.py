@@ -43,7 +43,7 @@ def embedding(
     to it, in weight itself. scale_grad_by_freq: gradients are divided by the number of times a row is used.
     Errors: IndexError with value and position for an index out of range, TypeError for dtypes, ValueError.
     """
-    i, w = as_tensors(input, weight)
+    w, i = as_tensors(weight, input)
     _dense(sparse, "embedding")
     if max_norm is not None:
         _core.embedding_renorm(w.array, i.array, max_norm, norm_type)
@@ -87,8 +87,8 @@ def embedding_bag(
     The other arguments and the errors are those of embedding; ValueError for offsets that do not rise from 0.
     """
     op = "embedding_bag"
-    i, w = as_tensors(input, weight)
-    s = None if per_sample_weights is None else as_tensor(per_sample_weights, device=w.array.device)
+    w, i = as_tensors(weight, input)
+    s = None if per_sample_weights is None else as_tensor(per_sample_weights, device=w.device)
     _dense(sparse, op)
     if i.array.rank not in (1, 2) or (i.array.rank == 2) == (offsets is not None):
         raise ValueError(f"{op}: input must have shape [bags, n], or [J] with offsets, got {list(i.shape)}")
@@ -100,9 +100,8 @@ def embedding_bag(
         raise ValueError(f"{op}: scale_grad_by_freq needs mode sum or mean, got max")
     if offsets is None:
         bags, n = i.array.shape
-        begins, include_last_offset = _core.from_numpy(np.arange(bags) * n, "int64", True), False
-    else:
-        begins = as_tensor(offsets, device=w.array.device).array
+        offsets, include_last_offset = np.arange(bags) * n, False
+    begins = as_tensor(offsets, device=w.device).array
     flat = i.array.reshape((i.array.numel,))
     factors = None if s is None else s.array.reshape((s.array.numel,))
     v = w.array.shape[0]
