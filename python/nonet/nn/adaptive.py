@@ -84,7 +84,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     def forward(self, input: TensorLike, target: TensorLike) -> AdaptiveOutput:
         """(output, loss): the log-probability of each target, of the target's shape, and the mean of its negative."""
-        x, t = as_tensor(input), as_tensor(target)
+        x = as_tensor(input, device=self.head.weight.device)
+        t = as_tensor(target, device=x.device)
         self._check(x, "adaptive_log_softmax", t.ndim + 1 if t.ndim < 2 else 2)
         if t.shape != x.shape[:-1]:
             raise ValueError(
@@ -111,13 +112,13 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     def log_prob(self, input: TensorLike) -> Tensor:
         """The log-probabilities of all classes: [N, in_features] -> [N, n_classes]."""
-        x = as_tensor(input)
+        x = as_tensor(input, device=self.head.weight.device)
         self._check(x, "log_prob", 2)
         return self._all_classes(x, self.head(x))
 
     def predict(self, input: TensorLike) -> Tensor:
         """The most probable class, argmax of log_prob: [N, in_features] -> int64 [N]."""
-        x = as_tensor(input)
+        x = as_tensor(input, device=self.head.weight.device)
         self._check(x, "predict", 2)
         with no_grad():
             head = self.head(x)

@@ -75,7 +75,7 @@ class _Conv(Module):
 
     def _padded(self, input: TensorLike) -> Tensor:
         """The input with the margins of a mode that is not zeros."""
-        x = as_tensor(input)
+        x = as_tensor(input, device=self.weight.device)
         rank = self.axes
         if x.ndim not in (rank + 1, rank + 2):
             raise ValueError(
@@ -139,7 +139,7 @@ class Conv1d(_Conv):
 
     def forward(self, input: TensorLike) -> Tensor:
         zeros = self.padding_mode == "zeros"
-        x = as_tensor(input) if zeros else self._padded(input)
+        x = as_tensor(input, device=self.weight.device) if zeros else self._padded(input)
         margin = (0, 0, *self._margins) if zeros else (0, 0, 0, 0)
         stride, dilation = (1, *self.stride), (1, *self.dilation)
         return convolve(x, self.weight, self.bias, stride, margin, dilation, self.groups, 0, "conv1d")
@@ -185,7 +185,7 @@ class Conv2d(_Conv):
 
     def forward(self, input: TensorLike) -> Tensor:
         zeros = self.padding_mode == "zeros"
-        x = as_tensor(input) if zeros else self._padded(input)
+        x = as_tensor(input, device=self.weight.device) if zeros else self._padded(input)
         margin = self._margins if zeros else (0, 0, 0, 0)
         return convolve(
             x, self.weight, self.bias, self.stride, margin, self.dilation, self.groups, 0, "conv2d"

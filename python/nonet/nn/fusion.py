@@ -58,7 +58,7 @@ def _linear(layer: Any, input: Any, activation: str) -> Tensor:
 def _conv2d(layer: Any, input: Any, activation: str) -> Tensor:
     zeros = layer.padding_mode == "zeros"
     return convolve(
-        as_tensor(input) if zeros else layer._padded(input),
+        as_tensor(input, device=layer.weight.device) if zeros else layer._padded(input),
         layer.weight,
         layer.bias,
         layer.stride,
