@@ -29,6 +29,8 @@
 // Where am I
 //   Dim3 thread_index(), block_index(), block_size(), grid_size()     .x .y .z
 //   int thread_rank() in the block; int lane_index(), warp_index(): thread_rank() % 32, / 32
+//   int fresh(x)                        x; what depends on it is computed behind this place, not kept in registers
+//                                       from where it was computed before
 // Waiting for each other
 //   block_sync()                        all threads of the block, all at the same place of the source
 //   barrier_sync(id, n), barrier_arrive(id, n)         n threads of the block, id in 1…15; arrive does not wait
@@ -43,8 +45,9 @@
 // Memory
 //   Pack<T, n>                          n values of 16 bytes at most, aligned: one vector load
 //   load(p), store(p, v), load_readonly(p) (ld.global.nc: nobody writes it), load_streaming(p), store_streaming(p, v)
-//   (read or written once) for a value or a Pack; load_pack<n>(p) = load(Pack<T, n> at p) as_float(x), from_float<T>(x)
-//   float and bfloat16 (round to nearest even) bits_as<To>(x)
+//   (read or written once) for a value or a Pack; load_pack<n>(p) = load(Pack<T, n> at p)
+//   as_float(x), from_float<T>(x), pack_bf16(low, high)     float and bfloat16 (rounded to nearest even; one NaN)
+//   bits_as<To>(x)
 #pragma once
 
 #include <cstddef>
@@ -125,17 +128,10 @@ NONET_DEVICE float as_float(bfloat16 x) {
 template <class T>
 NONET_DEVICE T from_float(float x) {
   if constexpr (std::is_same_v<T, bfloat16>) {
-    const uint32_t bits = bits_as<uint32_t>(x);
-    if (x != x) return {static_cast<uint16_t>((bits >> 16) | 0x40)};
-    return {static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+    return {bf16_bits(x)};
   } else {
     return static_cast<T>(x);
   }
-}
-
-// The low bits first.
-NONET_DEVICE uint32_t pack_bf16(float low, float high) {
-  return from_float<bfloat16>(low).bits | static_cast<uint32_t>(from_float<bfloat16>(high).bits) << 16;
 }
 
 // An operand of wgmma in shared memory. Rows of `swizzle` bytes along the contiguous direction, eight of them an atom:

@@ -60,6 +60,8 @@ def check(got: nonet.Tensor, x: np.ndarray, y: np.ndarray, precision: str, what:
 # Tiles and rings: exactly full, ragged at every edge, more than twice as many steps along K as a ring has stages, an
 # odd number of them, fewer than stages.
 BF16_SIZES = [(128, 128, 64), (72, 136, 200), (200, 264, 616), (130, 88, 1000), (64, 64, 16), (16, 40, 72)]
+# … and blocks that stay for a second tile.
+BF16_SIZES += [(72, 1096, 576)]
 
 
 @pytest.mark.parametrize("transpose", FLAGS)

@@ -22,6 +22,9 @@ Dim3 grid_size();
 int thread_rank();
 int lane_index();
 int warp_index();
+inline int fresh(int x) {
+  return x;
+}
 
 unsigned char* shared_bytes();
 template <class T>
@@ -145,6 +148,15 @@ template <class To, class From>
 inline To bits_as(From x) {
   static_assert(sizeof(To) == sizeof(From));
   return std::bit_cast<To>(x);
+}
+
+inline uint16_t bf16_bits(float x) {
+  const auto bits = bits_as<uint32_t>(x);
+  if (x != x) return 0x7fff;  // the hardware's only one
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+inline uint32_t pack_bf16(float low, float high) {
+  return bf16_bits(low) | static_cast<uint32_t>(bf16_bits(high)) << 16;
 }
 
 inline float rsqrtf(float x) {

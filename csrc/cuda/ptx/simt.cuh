@@ -33,6 +33,11 @@ NONET_DEVICE int warp_index() {
   return thread_rank() / 32;
 }
 
+NONET_DEVICE int fresh(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 template <class T>
 NONET_DEVICE T* shared_memory(int byte_offset = 0) {
   extern __shared__ __align__(1024) unsigned char nonet_shared_memory[];
@@ -201,6 +206,29 @@ NONET_DEVICE void store_streaming(V* p, const V& value) {
 template <class To, class From>
 NONET_DEVICE To bits_as(From x) {
   return detail::same_bits<To>(x);
+}
+
+// Rounded to nearest even.
+NONET_DEVICE uint16_t bf16_bits(float x) {
+  if constexpr (arch >= 80) {
+    uint16_t out;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out) : "f"(x));
+    return out;
+  } else {
+    const auto bits = bits_as<uint32_t>(x);
+    if (x != x) return static_cast<uint16_t>((bits >> 16) | 0x40);
+    return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  }
+}
+// The low bits first.
+NONET_DEVICE uint32_t pack_bf16(float low, float high) {
+  if constexpr (arch >= 80) {
+    uint32_t out;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
+    return out;
+  } else {
+    return bf16_bits(low) | static_cast<uint32_t>(bf16_bits(high)) << 16;
+  }
 }
 
 NONET_DEVICE float fast_exp(float x) {

@@ -17,7 +17,9 @@ struct Operand {
   const void* data;
   int64_t line_step, k_step;
   bool is_bfloat16;
-  bool packs;  // four elements from a multiple of 4 on are one aligned load
+  bool along_k;        // lines run along K: its step is 1
+  bool packs;          // four elements from a multiple of 4 on are one aligned load
+  int64_t step_bytes;  // from a step of the job to the next
 };
 
 // Complete sums on their way to C, as in Gemm.
@@ -26,7 +28,8 @@ struct Output {
   int64_t m, n;
   bool is_bfloat16;
   bool accumulate;
-  bool packs;  // of every array that is laid out like C, and of bias
+  bool packs;  // four elements are one aligned access, in every array that is laid out like C, and in bias
+  bool plain;  // nothing but bias and relu is done, and 16 bytes of C are one aligned access
   FusedActivation activation;
   float scale;
   const float* bias;
@@ -40,13 +43,14 @@ struct Job {
   int64_t m, n, k;
   Operand a, b;
   GemmBatch batch;
-  int64_t entries;  // of C
-  int64_t sums;     // products per entry
-  int k_steps;      // per product
-  int k_left;       // in the last of them
+  int entries;  // of C
+  int sums;     // products per entry
+  int k_steps;  // per product
+  int k_left;   // in the last of them
   int split_steps;
   int splits;  // of an entry's steps; more than one: `out` receives [splits, entries, m, n] float32
   int tiles_m, tiles_n;
+  int strip;  // tile rows that are walked together
   Output out;
 };
 
@@ -55,13 +59,17 @@ constexpr T divide_up(T a, T b) {
   return (a + b - 1) / b;
 }
 
+NONET_DEVICE int min_of(int a, int b) {
+  return a < b ? a : b;
+}
+
 // ---------------------------------------------------------------- where
 
 // Adds to `at`, offsets of a, b and c, those of entry i of the loops [first, last).
-NONET_DEVICE void add_offsets(const GemmBatch& batch, int first, int last, int64_t i, int64_t (&at)[3]) {
+NONET_DEVICE void add_offsets(const GemmBatch& batch, int first, int last, int i, int64_t (&at)[3]) {
   for (int level = last - 1; level >= first; --level) {
-    const int64_t index = i % batch.size[level];
-    i /= batch.size[level];
+    const int size = static_cast<int>(batch.size[level]), index = i % size;
+    i /= size;
     NONET_UNROLL
     for (int j = 0; j < 3; ++j) at[j] += index * batch.stride[level][j];
   }
@@ -69,27 +77,26 @@ NONET_DEVICE void add_offsets(const GemmBatch& batch, int first, int last, int64
 
 struct Place {
   int row, column;  // tiles
-  int64_t at[3];    // offsets of the entry in a, b and c
-  int from, to;     // steps
+  int entry;
+  int64_t at[3];  // its offsets in a, b and c
+  int from, to;   // steps
 };
 
 // Of block `index` among tiles_m * tiles_n * entries * splits. Blocks that run side by side share rows and columns:
-// strips of 8 tile rows are walked column by column.
-NONET_DEVICE Place place_of(const Job& job, int64_t index) {
-  constexpr int strip = 8;
-  const int64_t tiles = static_cast<int64_t>(job.tiles_m) * job.tiles_n;
-  const int64_t part = index / tiles;  // split * entries + entry
-  const int tile = static_cast<int>(index - part * tiles);
-  const int first = tile / (strip * job.tiles_n) * strip;
-  const int height = job.tiles_m - first < strip ? job.tiles_m - first : strip;
+// strips of tile rows are walked column by column.
+NONET_DEVICE Place place_of(const Job& job, int index) {
+  const int tiles = job.tiles_m * job.tiles_n;
+  const int part = index / tiles, tile = index - part * tiles;  // part: split * entries + entry
+  const int first = tile / (job.strip * job.tiles_n) * job.strip;
+  const int height = job.tiles_m - first < job.strip ? job.tiles_m - first : job.strip;
   const int rest = tile - first * job.tiles_n;
-  Place out{first + rest % height, rest / height, {0, 0, 0}, 0, 0};
-  const int64_t split = part / job.entries;
-  const int steps = job.k_steps * static_cast<int>(job.sums);
-  out.from = static_cast<int>(split) * job.split_steps;
+  const int split = part / job.entries;
+  Place out{first + rest % height, rest / height, part - split * job.entries, {0, 0, 0}, 0, 0};
+  const int steps = job.k_steps * job.sums;
+  out.from = split * job.split_steps;
   out.to = steps - out.from < job.split_steps ? steps : out.from + job.split_steps;
-  add_offsets(job.batch, 0, job.batch.levels - job.batch.sums, part - split * job.entries, out.at);
-  if (job.splits > 1) out.at[2] = part * job.m * job.n;
+  add_offsets(job.batch, 0, job.batch.levels - job.batch.sums, out.entry, out.at);
+  if (job.splits > 1) out.at[2] = part * (job.m * job.n);
   return out;
 }
 
@@ -206,12 +213,13 @@ NONET_DEVICE void store_statistics(const Output& out, int64_t row, int64_t colum
 // A warp finishes 16 rows and `width` columns, 32 or 64, of an entry of C that begins at `entry`. sums(r, j) gives
 // those of four columns; it is asked within C only.
 template <int width, class Sums>
-NONET_DEVICE void finish_rows(const Output& out, int64_t entry, int64_t row, int64_t column, const Sums& sums) {
+NONET_DEVICE void finish_rows(const Output& out, int64_t entry, int64_t row, int64_t column, int lane,
+                              const Sums& sums) {
   constexpr int lanes = width / 4;
-  const int j = lane_index() % lanes * 4;
+  const int j = lane % lanes * 4;
   const int64_t left = out.n - column - j;
   const int columns = left >= 4 ? 4 : (left > 0 ? static_cast<int>(left) : 0);
-  for (int r = lane_index() / lanes; r < 16; r += 32 / lanes) {
+  for (int r = lane / lanes; r < 16; r += 32 / lanes) {
     const int count = row + r < out.m ? columns : 0;
     Four z{};
     if (count > 0) z = finish_four(out, entry + (row + r) * out.n + column + j, column + j, sums(r, j), count);
@@ -221,9 +229,9 @@ NONET_DEVICE void finish_rows(const Output& out, int64_t entry, int64_t row, int
 
 // From shared memory of the warp's own, rows `pitch` apart.
 template <int width>
-NONET_DEVICE void finish_staged(const Output& out, int64_t entry, int64_t row, int64_t column, const float* staged,
-                                int pitch) {
-  finish_rows<width>(out, entry, row, column, [=](int r, int j) {
+NONET_DEVICE void finish_staged(const Output& out, int64_t entry, int64_t row, int64_t column, int lane,
+                                const float* staged, int pitch) {
+  finish_rows<width>(out, entry, row, column, lane, [=](int r, int j) {
     const auto pack = load_pack<4>(staged + r * pitch + j);
     return Four{pack[0], pack[1], pack[2], pack[3]};
   });
@@ -231,6 +239,66 @@ NONET_DEVICE void finish_staged(const Output& out, int64_t entry, int64_t row, i
 // Distance of staged rows: accumulators of mma.sync and wgmma are stored and read without bank conflicts.
 constexpr int stage_pitch(int width) {
   return width + 8;
+}
+
+// ---- 16 rows and 32 columns of sums as mma.sync and wgmma leave them: lane 4 g + t has in v[4 j] and the three behind
+// it columns 8 j + 2 t and the next of the rows g and g + 8.
+inline constexpr int panel_stage = 16 * stage_pitch(32);  // floats of shared memory that a warp finishes it in
+
+template <class T>
+NONET_DEVICE void finish_plain(const Output& out, int64_t entry, int64_t row, int64_t column, const float (&v)[16],
+                               T* stage) {
+  constexpr int pitch = stage_pitch(32), pack = 16 / sizeof(T), lanes = 32 / pack;
+  const int g = lane_index() / 4, t = lane_index() % 4;
+  NONET_UNROLL
+  for (int j = 0; j < 4; ++j) {
+    Pack<float, 2> bias{0.f, 0.f};
+    if (out.bias != nullptr && column + 8 * j < out.n) bias = load_pack<2>(out.bias + column + 8 * j + 2 * t);
+    NONET_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      float x = v[4 * j + 2 * half] + bias[0], y = v[4 * j + 2 * half + 1] + bias[1];
+      if (out.activation == FusedActivation::relu) {
+        x = FusedRelu::forward(x);
+        y = FusedRelu::forward(y);
+      }
+      T* to = stage + (g + 8 * half) * pitch + 8 * j + 2 * t;
+      if constexpr (sizeof(T) == 2) {
+        store(reinterpret_cast<uint32_t*>(to), pack_bf16(x, y));
+      } else {
+        store_pack(to, Pack<float, 2>{x, y});
+      }
+    }
+  }
+  warp_sync();
+  const int i = lane_index() % lanes * pack;
+  T* c = static_cast<T*>(out.c) + entry + column + i;
+  NONET_UNROLL
+  for (int r = lane_index() / lanes; r < 16; r += 32 / lanes) {
+    if (row + r < out.m && column + i < out.n)
+      store_pack(c + (row + r) * out.n, load_pack<pack>(stage + r * pitch + i));
+  }
+}
+
+// By a warp, in `stage` of its own.
+NONET_DEVICE void finish_panel(const Output& out, int64_t entry, int64_t row, int64_t column, const float (&v)[16],
+                               float* stage) {
+  warp_sync();  // the panel before has left the stage
+  if (out.plain) {
+    if (out.is_bfloat16) return finish_plain(out, entry, row, column, v, reinterpret_cast<bfloat16*>(stage));
+    return finish_plain(out, entry, row, column, v, stage);
+  }
+  constexpr int pitch = stage_pitch(32);
+  const int g = lane_index() / 4, t = lane_index() % 4;
+  NONET_UNROLL
+  for (int j = 0; j < 4; ++j) {
+    NONET_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      store_pack(stage + (g + 8 * half) * pitch + 8 * j + 2 * t,
+                 Pack<float, 2>{v[4 * j + 2 * half], v[4 * j + 2 * half + 1]});
+    }
+  }
+  warp_sync();
+  finish_staged<32>(out, entry, row, column, lane_index(), stage, pitch);
 }
 
 // ---------------------------------------------------------------- the host's side: matmul.cu
@@ -243,6 +311,7 @@ struct TileShape {
 struct TilePlan {
   int tile;
   int splits;
+  double cycles;
 };
 // The tile and the number of splits that are fastest by a model of the device, which multiplies `rate` pairs of values
 // per cycle and multiprocessor.
@@ -258,7 +327,7 @@ inline int64_t split_bytes(int64_t m, int64_t n, int64_t entries, int splits) {
   return splits == 1 ? 0 : m * n * entries * splits * 4;
 }
 inline int64_t blocks_of(const Job& job) {
-  return static_cast<int64_t>(job.tiles_m) * job.tiles_n * job.entries * job.splits;
+  return int64_t{job.tiles_m} * job.tiles_n * job.entries * job.splits;
 }
 int64_t entries_of(const GemmBatch& batch);
 int64_t sums_of(const GemmBatch& batch);
@@ -304,6 +373,7 @@ void gemm(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspace)
 namespace mma80 {
 int64_t workspace(const Gemm& g, const GemmBatch& batch);
 void gemm(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspace);
+double cycles(const Gemm& g, const GemmBatch& batch, Cores cores);  // by the model
 }  // namespace mma80
 
 }  // namespace nonet::NONET_CUDA_NS

@@ -22,41 +22,38 @@ template <int lines, int threads, int depth, bool even>
 struct Loader {
   static constexpr int packs = lines * depth / 4 / threads;
   static constexpr int line_packs = lines / 4, k_packs = depth / 4;
-  const unsigned char* from;  // the first pack
-  int full[packs];            // values of a pack within the operand's lines
+  static_assert(threads % (4 * k_packs) == 0 && threads % (4 * line_packs) == 0, "packs of a thread lie alike");
+  const unsigned char* from;  // of the first pack
+  int to;                     // its place in shared memory
+  int need[packs];            // the values of k that a step must exceed for a pack to be there
+  int full[packs];            // values of the pack within the operand's lines
   uint32_t raw[packs][4];
-
-  // A pack's place in the tile.
-  NONET_DEVICE static int line_of(const Operand& x, int i) {
-    const int pack = thread_rank() + i * threads;
-    return x.k_step == 1 ? pack / k_packs : pack % line_packs * 4;
-  }
-  NONET_DEVICE static int k_of(const Operand& x, int i) {
-    const int pack = thread_rank() + i * threads;
-    return x.k_step == 1 ? pack % k_packs * 4 : pack / line_packs;
-  }
 
   // Towards a step of the product at `offset`, of lines from `line` on, below `end`.
   NONET_DEVICE void start(const Operand& x, int64_t offset, int64_t line, int64_t end, int step) {
+    const int rank = fresh(thread_rank());
+    const int own = x.along_k ? rank / k_packs : rank % line_packs * 4;
+    const int k = x.along_k ? rank % k_packs * 4 : rank / line_packs;
+    to = row_of<lines, depth>(k) + own;
+    from = static_cast<const unsigned char*>(x.data) +
+           (offset + (line + own) * x.line_step + (static_cast<int64_t>(step) * depth + k) * x.k_step) *
+               (x.is_bfloat16 ? 2 : 4);
     NONET_UNROLL
     for (int i = 0; i < packs; ++i) {
-      const int64_t left = end - line - line_of(x, i);
-      full[i] = left <= 0 ? 0 : (x.k_step == 1 || left >= 4 ? 4 : static_cast<int>(left));
+      const int64_t left = end - line - own - (x.along_k ? i * (threads / k_packs) : 0);
+      full[i] = x.along_k || left >= 4 ? 4 : static_cast<int>(left);
+      need[i] = left <= 0 ? depth : k + (x.along_k ? 0 : i * (threads / line_packs));
     }
-    const int64_t k = static_cast<int64_t>(step) * depth + k_of(x, 0);
-    from = static_cast<const unsigned char*>(x.data) +
-           (offset + (line + line_of(x, 0)) * x.line_step + k * x.k_step) * (x.is_bfloat16 ? 2 : 4);
   }
 
   // Reads a step, of which `left` values of k are there, and moves on.
   NONET_DEVICE void fetch(const Operand& x, int left) {
     const int size = x.is_bfloat16 ? 2 : 4;
+    const int64_t next = x.along_k ? threads / k_packs * x.line_step : threads / line_packs * x.k_step;
     NONET_UNROLL
     for (int i = 0; i < packs; ++i) {
-      const int own = left - k_of(x, i);
-      int count = own <= 0 ? 0 : full[i];
-      if (!even && x.k_step == 1 && own < count) count = own;
-      const int64_t next = x.k_step == 1 ? threads / k_packs * x.line_step : threads / line_packs * x.k_step;
+      int count = left <= need[i] ? 0 : (even ? 4 : full[i]);
+      if (!even && x.along_k && count != 0) count = min_of(count, left - need[i]);
       const unsigned char* p = from + i * next * size;
       if (x.is_bfloat16) {
         fetch_bfloat16(reinterpret_cast<const uint16_t*>(p), count, raw[i]);
@@ -64,7 +61,7 @@ struct Loader {
         fetch_float(reinterpret_cast<const uint32_t*>(p), count, raw[i]);
       }
     }
-    from += x.k_step * depth * size;
+    from += x.step_bytes;
   }
   NONET_DEVICE static void fetch_float(const uint32_t* p, int count, uint32_t (&to)[4]) {
     if constexpr (even) {
@@ -102,12 +99,12 @@ struct Loader {
         const uint32_t word = raw[i][j / 2];
         v[j] = bits_as<float>(!x.is_bfloat16 ? raw[i][j] : (j % 2 ? word & 0xffff0000u : word << 16));
       }
-      float* to = panel + row_of<lines, depth>(k_of(x, i)) + line_of(x, i);
-      if (x.k_step == 1) {
+      if (x.along_k) {
+        float* own = panel + to + i * (threads / k_packs);
         NONET_UNROLL
-        for (int j = 0; j < 4; ++j) to[j * lines] = v[j];
+        for (int j = 0; j < 4; ++j) own[j * lines] = v[j];
       } else {
-        store_pack(to, v);
+        store_pack(panel + to + row_of<lines, depth>(i * (threads / line_packs)), v);
       }
     }
   }
@@ -132,58 +129,57 @@ struct FmaTiles {
     Place& place = *shared_memory<Place>(place_at);
     if (thread_rank() == 0) place = place_of(job, block_index().x);
     block_sync();
-    const int warp_row = warp_index() / warps_n * warp_m, warp_column = warp_index() % warps_n * warp_n;
-    const int lane = lane_index();
-    const int lane_row = (lane % 2 + lane / 16 * 2) * 4, lane_column = lane / 2 % 8 * 4;
-
     Loader<tile_m, max_threads, depth, even> a;
     Loader<tile_n, max_threads, depth, even> b;
-    int at = 0;  // the step within its product that is read next
-    const auto start = [&](int step) {
-      int64_t offsets[3] = {place.at[0], place.at[1], 0};
-      at = product_at(job, step, offsets);
-      a.start(job.a, offsets[0], static_cast<int64_t>(place.row) * tile_m, job.m, at);
-      b.start(job.b, offsets[1], static_cast<int64_t>(place.column) * tile_n, job.n, at);
-    };
-    const auto fetch = [&](int step) {
-      if (at == job.k_steps) start(step);
-      const int left = ++at == job.k_steps ? job.k_left : depth;
-      a.fetch(job.a, left);
-      b.fetch(job.b, left);
-    };
-    const auto put = [&](int step) {
-      float* to = shared + step % 2 * buffer;
+    const auto put = [&](int buffer_index) {
+      float* to = shared + buffer_index * buffer;
       a.put(job.a, to);
       b.put(job.b, to + panel_floats<tile_m, depth>);
     };
 
     float sum[rows * 4][columns * 4] = {};
-    const int end = place.to;
-    int step = place.from;
-    if (step < end) {
-      start(step);
-      fetch(step);
-      put(step);
-    }
-    block_sync();
-    for (; step < end; ++step) {
-      if (step + 1 < end) fetch(step + 1);
-      const float* from = shared + step % 2 * buffer;
-      multiply(from + warp_row + lane_row, from + panel_floats<tile_m, depth> + warp_column + lane_column, sum);
-      if (step + 1 < end) put(step + 1);
+    for (int step = place.from; step < place.to;) {  // a product, or the part of one, of those that are added up
+      int64_t offsets[3] = {place.at[0], place.at[1], 0};
+      int at = product_at(job, step, offsets);
+      a.start(job.a, offsets[0], static_cast<int64_t>(place.row) * tile_m, job.m, at);
+      b.start(job.b, offsets[1], static_cast<int64_t>(place.column) * tile_n, job.n, at);
+      const auto fetch = [&] {
+        const int left = ++at == job.k_steps ? job.k_left : depth;
+        a.fetch(job.a, left);
+        b.fetch(job.b, left);
+      };
+      const int count = min_of(place.to - step, job.k_steps - at);
+      step += count;
+      fetch();
+      put(0);
       block_sync();
+      for (int i = 0; i < count; ++i) {
+        if (i + 1 < count) fetch();
+        const float* from = shared + i % 2 * buffer;
+        multiply(from + own_row(thread_rank()), from + panel_floats<tile_m, depth> + own_column(thread_rank()), sum);
+        if (i + 1 < count) put((i + 1) % 2);
+        block_sync();
+      }
     }
 
-    float* stage = shared + warp_index() * staged;
-    const int64_t row = static_cast<int64_t>(place.row) * tile_m + warp_row;
-    const int64_t column = static_cast<int64_t>(place.column) * tile_n + warp_column;
+    const int rank = fresh(thread_rank()), warp = rank / 32;
+    float* stage = shared + warp * staged;
+    float* own = stage + own_row(rank) % warp_m * stage_pitch(warp_n) + own_column(rank) % warp_n;
+    const int64_t row = static_cast<int64_t>(place.row) * tile_m + warp / warps_n * warp_m;
+    const int64_t column = static_cast<int64_t>(place.column) * tile_n + warp % warps_n * warp_n;
     for (int f = 0; f < rows; ++f) {
-      put_fragment(f, sum, stage + lane_row * stage_pitch(warp_n) + lane_column);
+      put_fragment(f, sum, own);
       warp_sync();
-      finish_staged<warp_n>(job.out, place.at[2], row + 16 * f, column, stage, stage_pitch(warp_n));
+      finish_staged<warp_n>(job.out, place.at[2], row + 16 * f, column, rank % 32, stage, stage_pitch(warp_n));
       warp_sync();
     }
   }
+
+  // Of a thread's first value in the tile.
+  NONET_DEVICE static int own_row(int rank) {
+    return rank / 32 / warps_n * warp_m + (rank % 2 + rank % 32 / 16 * 2) * 4;
+  }
+  NONET_DEVICE static int own_column(int rank) { return rank / 32 % warps_n * warp_n + rank / 2 % 8 * 4; }
 
   NONET_DEVICE static void multiply(const float* a, const float* b, float (&sum)[rows * 4][columns * 4]) {
     NONET_UNROLL
@@ -234,7 +230,7 @@ void run_tiles(Stream stream, const Job& job, bool even) {
 }
 
 bool is_even(const Operand& x, int64_t lines, int64_t k) {
-  return x.packs && (x.k_step == 1 ? k : lines) % 4 == 0;
+  return x.packs && (x.along_k ? k : lines) % 4 == 0;
 }
 
 // ---------------------------------------------------------------- the end of split sums
@@ -246,13 +242,14 @@ struct FinishSplits {
     const int64_t patches_n = divide_up<int64_t>(job.n, 32), patches = divide_up<int64_t>(job.m, 16) * patches_n;
     const int64_t patch = static_cast<int64_t>(block_index().x) * 4 + warp_index();
     if (patch >= patches * job.entries) return;
-    const int64_t entry = patch / patches, at = patch % patches;
+    const int64_t at = patch % patches;
+    const int entry = static_cast<int>(patch / patches);
     const int64_t row = at / patches_n * 16, column = at % patches_n * 32;
     int64_t offsets[3] = {0, 0, 0};
     add_offsets(job.batch, 0, job.batch.levels - job.batch.sums, entry, offsets);
     const float* parts = static_cast<const float*>(job.out.c) + (entry * job.m + row) * job.n + column;
     const int64_t distance = job.entries * job.m * job.n;
-    finish_rows<32>(out, offsets[2], row, column, [&](int r, int j) {
+    finish_rows<32>(out, offsets[2], row, column, lane_index(), [&](int r, int j) {
       const int64_t left = job.n - column - j;
       const float* from = parts + r * job.n + j;
       Four sum{};
@@ -289,8 +286,7 @@ TilePlan plan_tiles(const TileShape* tiles, int count, int64_t m, int64_t n, int
   constexpr double pass_cycles = 6e3;     // of finish_splits()
   constexpr double bytes_per_cycle = 14;  // of memory, per multiprocessor
   const double devices = multiprocessors();
-  TilePlan best{0, 1};
-  double least = 0;
+  TilePlan best{0, 1, 0};
   for (int t = 0; t < count; ++t) {
     const TileShape& tile = tiles[t];
     const int64_t blocks = divide_up<int64_t>(m, tile.m) * divide_up<int64_t>(n, tile.n) * entries;
@@ -304,9 +300,7 @@ TilePlan plan_tiles(const TileShape* tiles, int count, int64_t m, int64_t n, int
       if (splits > 1) {
         cycles += pass_cycles + static_cast<double>(m * n * entries) * 8 * splits / (devices * bytes_per_cycle);
       }
-      if (least > 0 && cycles >= least) continue;
-      least = cycles;
-      best = {t, splits};
+      if (best.cycles == 0 || cycles < best.cycles) best = {t, splits, cycles};
     }
   }
   return best;
@@ -330,34 +324,31 @@ Operand make_operand(const void* data, bool is_bfloat16, int64_t distance, bool 
   const bool single = (along_k ? lines : k) == 1;  // nothing lies at the distance
   const bool packs = is_aligned_to(data, is_bfloat16 ? 8 : 16) && (single || distance % 4 == 0) &&
                      offsets_are_multiples(batch, which, 4);
-  return {data, along_k ? distance : 1, along_k ? 1 : distance, is_bfloat16, packs};
+  return {data, along_k ? distance : 1, along_k ? 1 : distance, is_bfloat16, along_k, packs, 0};
 }
 
 }  // namespace
 
 Job make_job(const Gemm& g, const GemmBatch& batch) {
-  Job job{g.m,
-          g.n,
-          g.k,
-          make_operand(g.a, g.a_is_bfloat16, g.lda, !g.transpose_a, g.m, g.k, batch, 0),
-          make_operand(g.b, g.b_is_bfloat16, g.ldb, g.transpose_b, g.n, g.k, batch, 1),
-          batch,
-          entries_of(batch),
-          sums_of(batch),
-          0,
-          0,
-          0,
-          1,
-          0,
-          0,
-          {}};
-  const int64_t pack_bytes = g.c_is_bfloat16 ? 8 : 16;
-  job.out = {g.c,     g.m,    g.n,        g.c_is_bfloat16, g.accumulate, true,     g.activation,
-             g.scale, g.bias, g.residual, g.before,        g.row_max,    g.row_sum};
-  job.out.packs = g.n % 4 == 0 && offsets_are_multiples(batch, 2, 4) && is_aligned_to(g.bias, 16);
-  for (const void* p : {static_cast<const void*>(g.c), g.residual, static_cast<const void*>(g.before)}) {
-    job.out.packs = job.out.packs && is_aligned_to(p, pack_bytes);
-  }
+  Job job{};
+  job.m = g.m;
+  job.n = g.n;
+  job.k = g.k;
+  job.a = make_operand(g.a, g.a_is_bfloat16, g.lda, !g.transpose_a, g.m, g.k, batch, 0);
+  job.b = make_operand(g.b, g.b_is_bfloat16, g.ldb, g.transpose_b, g.n, g.k, batch, 1);
+  job.batch = batch;
+  job.entries = static_cast<int>(entries_of(batch));
+  job.sums = static_cast<int>(sums_of(batch));
+  job.out = {g.c,          g.m,     g.n,    g.c_is_bfloat16, g.accumulate, true,      true,
+             g.activation, g.scale, g.bias, g.residual,      g.before,     g.row_max, g.row_sum};
+  Output& out = job.out;
+  const int64_t size = g.c_is_bfloat16 ? 2 : 4;
+  const auto fits = [&](int64_t elements) { return g.n % elements == 0 && offsets_are_multiples(batch, 2, elements); };
+  out.packs = fits(4) && is_aligned_to(g.c, 4 * size) && is_aligned_to(g.bias, 16) &&
+              is_aligned_to(g.residual, 4 * size) && is_aligned_to(g.before, 4 * size);
+  out.plain = fits(8) && is_aligned_to(g.c, 16) && is_aligned_to(g.bias, 16) && !g.accumulate && g.scale == 1.f &&
+              g.residual == nullptr && g.before == nullptr && g.row_max == nullptr &&
+              (g.activation == FusedActivation::none || g.activation == FusedActivation::relu);
   return job;
 }
 
@@ -366,12 +357,14 @@ Output set_tiles(Job& job, const TileShape& tile, int splits, void* workspace) {
   job.tiles_n = static_cast<int>(divide_up<int64_t>(job.n, tile.n));
   job.k_steps = static_cast<int>(divide_up<int64_t>(job.k, tile.k));
   job.k_left = static_cast<int>(job.k - (job.k_steps - int64_t{1}) * tile.k);
+  for (Operand* x : {&job.a, &job.b}) x->step_bytes = x->k_step * tile.k * (x->is_bfloat16 ? 2 : 4);
+  job.strip = tile.n > tile.m ? 16 : 8;
   job.splits = splits;
-  job.split_steps = divide_up(job.k_steps * static_cast<int>(job.sums), splits);
+  job.split_steps = divide_up(job.k_steps * job.sums, splits);
   const Output out = job.out;
   if (splits > 1) {
-    job.out = {workspace, job.m,   job.n,   false,   false,   job.n % 4 == 0, FusedActivation::none,
-               1.f,       nullptr, nullptr, nullptr, nullptr, nullptr};
+    job.out = {workspace, job.m,   job.n,   false,   false,   job.n % 4 == 0, job.n % 8 == 0, FusedActivation::none,
+               1,         nullptr, nullptr, nullptr, nullptr, nullptr};
   }
   return out;
 }

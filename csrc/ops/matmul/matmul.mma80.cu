@@ -86,7 +86,7 @@ struct Loader {
       const int64_t next = (along_k ? x.line_step : x.k_step) * (i * rows * size);
       copy_async<chunk>(to + i * rows * Tile::row_chunks * chunk, own > 0 ? from + next : x.data, own);
     }
-    from += x.k_step * step_bytes;
+    from += x.step_bytes;
   }
 };
 
@@ -95,11 +95,12 @@ template <bool tf32, bool a_along_k, bool b_along_k, int rows, int columns>
 struct MmaTiles {
   static constexpr int max_threads = 128, min_blocks = 2;
   static constexpr int warp_m = 16 * rows, warp_n = 8 * columns, tile_m = 2 * warp_m, tile_n = 2 * warp_n;
+  static constexpr int panels_n = columns / 4, panels = rows * panels_n;
   static constexpr int size = tf32 ? 4 : 2, depth = step_bytes / size;
   using A = Panel<a_along_k, tile_m>;
   using B = Panel<b_along_k, tile_n>;
   static constexpr int stage_bytes = A::bytes + B::bytes;
-  static constexpr int staged = 16 * stage_pitch(warp_n) * static_cast<int>(sizeof(float));
+  static constexpr int staged = panel_stage * static_cast<int>(sizeof(float));
   static constexpr int place_at = stages * stage_bytes > 4 * staged ? stages * stage_bytes : 4 * staged;
   static constexpr int shared_bytes = place_at + static_cast<int>(sizeof(Place));
 
@@ -150,11 +151,10 @@ struct MmaTiles {
     float* stage = shared_memory<float>(warp_index() * staged);
     const int64_t row = static_cast<int64_t>(place.row) * tile_m + warp_row;
     const int64_t column = static_cast<int64_t>(place.column) * tile_n + warp_column;
-    for (int f = 0; f < rows; ++f) {
-      put_fragment(f, sum, stage);
-      warp_sync();
-      finish_staged<warp_n>(job.out, place.at[2], row + 16 * f, column, stage, stage_pitch(warp_n));
-      warp_sync();
+    for (int panel = 0; panel < panels; ++panel) {
+      float v[16];
+      pick(panel, sum, v);
+      finish_panel(job.out, place.at[2], row + panel / panels_n * 16, column + panel % panels_n * 32, v, stage);
     }
   }
 
@@ -191,20 +191,13 @@ struct MmaTiles {
     }
   }
 
-  // Registers have no index: the fragment is chosen by comparing, so that the epilogue is there only once.
-  NONET_DEVICE static void put_fragment(int fragment, const float (&sum)[rows][columns][4], float* stage) {
-    const int g = lane_index() / 4, t = lane_index() % 4;
+  // Registers have no index: the panel is chosen by comparing, so that the epilogue is there only once.
+  NONET_DEVICE static void pick(int panel, const float (&sum)[rows][columns][4], float (&v)[16]) {
     NONET_UNROLL
-    for (int f = 0; f < rows; ++f) {
-      if (f != fragment) continue;
+    for (int p = 0; p < panels; ++p) {
+      if (p != panel) continue;
       NONET_UNROLL
-      for (int j = 0; j < columns; ++j) {
-        NONET_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          store_pack(stage + (g + 8 * half) * stage_pitch(warp_n) + 8 * j + 2 * t,
-                     Pack<float, 2>{sum[f][j][2 * half], sum[f][j][2 * half + 1]});
-        }
-      }
+      for (int i = 0; i < 16; ++i) v[i] = sum[p / panels_n][p % panels_n * 4 + i / 4][i % 4];
     }
   }
 };
@@ -230,6 +223,10 @@ TilePlan plan_of(const Gemm& g, const GemmBatch& batch, Cores cores) {
 }  // namespace
 
 namespace mma80 {
+
+double cycles(const Gemm& g, const GemmBatch& batch, Cores cores) {
+  return plan_of(g, batch, cores).cycles;
+}
 
 int64_t workspace(const Gemm& g, const GemmBatch& batch) {
   const Cores cores = cores_for(g, batch);

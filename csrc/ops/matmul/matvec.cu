@@ -30,7 +30,7 @@ struct MatvecJob {
 NONET_DEVICE Four values_along_k(const Operand& x, int64_t at, int64_t k, int64_t end) {
   const int64_t left = end - k;
   const int count = left < 4 ? static_cast<int>(left) : 4;
-  if (x.k_step == 1) return load_four(x.data, at + k, x.is_bfloat16, count, x.packs);
+  if (x.along_k) return load_four(x.data, at + k, x.is_bfloat16, count, x.packs);
   Four out{};
   NONET_UNROLL
   for (int i = 0; i < 4; ++i) {
@@ -56,7 +56,7 @@ struct Dots {
     const int64_t index = (static_cast<int64_t>(block_index().x) * threads + thread_rank()) / group;
     if (index >= x.lines * job.entries * job.splits) return;
     const int64_t part = index / x.lines, line = index - part * x.lines;
-    const Place place = place_of(job, part);
+    const Place place = place_of(job, static_cast<int>(part));
     const int64_t at = (x.plan.lines_are_rows ? place.at[0] : place.at[1]) + line * wide.line_step;
     const int64_t thin_at = (x.plan.lines_are_rows ? place.at[1] : place.at[0]);
     float sum[count] = {};
@@ -93,10 +93,10 @@ struct Columns {
     const Job& job = x.job;
     const Operand& wide = x.wide;
     const Operand& thin = x.thin;
-    const int64_t groups = divide_up<int64_t>(x.lines, width);
-    const int64_t part = block_index().x / groups;
+    const int groups = static_cast<int>(divide_up<int64_t>(x.lines, width));
+    const int part = block_index().x / groups;
     const Place place = place_of(job, part);
-    const int64_t line = (block_index().x - part * groups) * width + lane_index() * 4;
+    const int64_t line = int64_t{block_index().x - part * groups} * width + lane_index() * 4;
     const int64_t left = x.lines - line;
     const int columns = left >= 4 ? 4 : (left > 0 ? static_cast<int>(left) : 0);
     const int64_t at = (x.plan.lines_are_rows ? place.at[0] : place.at[1]) + line;
@@ -168,7 +168,7 @@ Plan plan_of(const Gemm& g, const GemmBatch& batch) {
 
 template <int count>
 void run_matvec(Stream stream, const MatvecJob& x) {
-  const int64_t parts = x.job.entries * x.job.splits;
+  const int64_t parts = int64_t{x.job.entries} * x.job.splits;
   if (!x.plan.along_k) {
     using Kernel = Columns<count>;
     return run(stream, divide_up<int64_t>(x.lines, Kernel::width) * parts, threads, Kernel::shared_bytes, Kernel{}, x);
