@@ -1,10 +1,11 @@
-"""Arrays to and from files: safetensors, state of any depth, images, atomic writes. Knows no models."""
+"""Arrays to and from files: safetensors, state of any depth, torch.save, images, atomic writes. Knows no models."""
 
 from __future__ import annotations
 
 from nonet.io.atomic import naming, remove_leftovers, replacing, sync_folder, write_bytes, write_text
 from nonet.io.errors import FileError, MissingFileError
 from nonet.io.image import MissingExtraError, read_image
+from nonet.io.pth import load_pth
 from nonet.io.tensors import load_metadata, load_tensors, save_tensors
 from nonet.io.tree import leaves, map_tensors, pack, unpack
 
@@ -14,6 +15,7 @@ __all__ = [
     "MissingFileError",
     "leaves",
     "load_metadata",
+    "load_pth",
     "load_tensors",
     "map_tensors",
     "naming",
