@@ -1,4 +1,4 @@
-"""pad, random_shift and upsample against loops over pixels."""
+"""Transforms of images against loops over pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from nonet.data import pad, random_shift, upsample
+from nonet.data import compose, pad, random_crop, random_flip, random_shift, resize, upsample
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -117,3 +117,91 @@ def test_upsample_bad_arguments():
         ValueError, match=re.escape("upsample: images must have shape [..., H, W], got [2, 0]")
     ):
         upsample(np.zeros((2, 0)), 4)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 9), (3, 2), (1, 1), (13, 4)])
+def test_resize(size):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8)).astype(np.uint8)
+    out = resize(images, size)
+    assert out.shape == (2, 3, *size) and out.dtype == np.float32
+    want = images.astype(np.float64)
+    for axis, (old, new) in enumerate(zip((8, 8), size, strict=True), 2):
+        scale = max(old / new, 1.0)
+        centre = (np.arange(new) + 0.5) * old / new - 0.5
+        weights = np.maximum(0, 1 - np.abs(np.arange(old) - centre[:, None]) / scale)
+        weights /= weights.sum(axis=1, keepdims=True)
+        want = np.moveaxis(np.moveaxis(want, axis, -1) @ weights.T, -1, axis)
+    np.testing.assert_allclose(out, want, atol=2e-4)
+    assert resize(images.astype(np.float64), size).dtype == np.float64
+    nearest = resize(images, size, "nearest")
+    assert nearest.dtype == np.uint8
+    for i in range(size[0]):
+        for j in range(size[1]):
+            pixel = images[..., int((i + 0.5) * 8 / size[0]), int((j + 0.5) * 8 / size[1])]
+            assert np.array_equal(nearest[..., i, j], pixel)
+
+
+def test_resize_is_pillows():
+    image_file = pytest.importorskip("PIL.Image", reason="needs pillow (extra vision)")
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53)).astype(np.uint8)
+    theirs = image_file.fromarray(pixels).resize((20, 11), image_file.Resampling.BILINEAR)
+    assert np.abs(resize(pixels, (11, 20)) - np.asarray(theirs, np.float32)).max() <= 1  # they round twice
+
+
+def test_resize_faults():
+    with pytest.raises(ValueError, match="resize: mode must be 'bilinear' or 'nearest', got 'cubic'"):
+        resize(np.zeros((4, 4)), 2, "cubic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="resize: size must be at least 1, got 0"):
+        resize(np.zeros((4, 4)), 0)
+    with pytest.raises(ValueError, match=re.escape("resize: size must be an int or (H, W), got (1, 2, 3)")):
+        resize(np.zeros((4, 4)), (1, 2, 3))  # type: ignore[arg-type]
+
+
+def test_random_crop():
+    images = np.random.default_rng(0).random((300, 2, 6, 5)).astype(np.float32)
+    out, labels = random_crop((4, 5), padding=1, fill=-1)(np.random.default_rng(1), images, np.arange(300))
+    assert out.shape == (300, 2, 4, 5) and out.flags.c_contiguous and len(labels) == 300
+    border = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
+    seen = set()
+    for image, crop in zip(border, out, strict=True):
+        places = [
+            (y, x) for y in range(5) for x in range(3) if np.array_equal(image[:, y : y + 4, x : x + 5], crop)
+        ]
+        assert len(places) == 1
+        seen.update(places)
+    assert len(seen) == 15
+    whole, _ = random_crop(5)(np.random.default_rng(1), images[:, :, :5], labels)
+    assert np.array_equal(whole, images[:, :, :5])
+    with pytest.raises(
+        ValueError, match="random_crop: images must be at least 9 x 9 with a border of 1, got 6 x 5"
+    ):
+        random_crop(9, 1)(np.random.default_rng(0), images)
+
+
+def test_random_flip():
+    images = np.arange(2 * 3 * 4 * 100, dtype=np.float32).reshape(100, 2, 3, 4)
+    masks = images[:, 0].astype(np.int64)
+    boxes = np.tile(np.array([[0, 1, 3, 2, 5], [1, 0, 2, 3, -1]], np.float32), (100, 1, 1))
+    kept = images.copy()
+    out, moved, table = random_flip(masks=(1,), boxes=(2,))(np.random.default_rng(0), images, masks, boxes)
+    flipped = np.array([not np.array_equal(a, b) for a, b in zip(out, images, strict=True)])
+    assert 30 < flipped.sum() < 70 and np.array_equal(images, kept)
+    assert np.array_equal(out[flipped], images[flipped][..., ::-1])
+    assert np.array_equal(moved[flipped], masks[flipped][..., ::-1])
+    assert np.array_equal(moved[~flipped], masks[~flipped])
+    assert np.array_equal(table[flipped][0], [[1, 1, 4, 2, 5], [2, 0, 3, 3, -1]])
+    assert np.array_equal(table[~flipped][0], boxes[0])
+    assert np.array_equal(random_flip(0)(np.random.default_rng(0), images)[0], images)
+    assert np.array_equal(random_flip(1)(np.random.default_rng(0), images)[0], images[..., ::-1])
+    with pytest.raises(ValueError, match=re.escape("random_flip: probability must be in [0, 1], got 2")):
+        random_flip(2)
+
+
+def test_compose():
+    images = np.random.default_rng(0).random((8, 1, 4, 4))
+    both = compose(random_crop(3), random_flip())
+    rng = np.random.default_rng(5)
+    want = random_flip()(rng, *random_crop(3)(rng, images, np.arange(8)))
+    got = both(np.random.default_rng(5), images, np.arange(8))
+    assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+    assert np.array_equal(compose()(rng, images)[0], images)

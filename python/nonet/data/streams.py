@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["order", "transform", "holdout"]
-_STREAMS: dict[Purpose, int] = {"order": 0, "transform": 1, "holdout": 2}
+Purpose = Literal["order", "transform", "holdout", "shapes"]
+_STREAMS: dict[Purpose, int] = {"order": 0, "transform": 1, "holdout": 2, "shapes": 3}
 MAX_SEED = 2**64 - 1
 
 

@@ -1,0 +1,105 @@
+"""Images in folders named after their classes: `train/CLASS/*` and `test/CLASS/*`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nonet.data.dataset import ArrayDataset, Splits
+from nonet.data.errors import DataError, MissingDataError, check_int
+from nonet.data.files import PathLike, require_directory
+from nonet.data.transforms import resize
+
+FOLDER_FILES = "images in train/CLASS and test/CLASS"
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def load_folder(directory: PathLike, size: int | None = None) -> Splits:
+    """The images below `directory`, one folder per class in each of `train` and `test`.
+
+    Returns uint8 images [N, C, H, W], C = 3 if one of them has colours and else 1, and int64 labels [N]; classes are
+    the folders' names, in alphabetical order. `size`: every image becomes size x size (see `fit_square`); None: all of
+    them must have one size. Names that begin with a dot, and files that do not end like an image's, are left alone.
+
+    DataError for a missing or empty folder, a class of the test part that the training part lacks, a file that is no
+    image, images of different sizes; nonet.io.MissingExtraError for other formats than PGM and PPM without pillow.
+    """
+    if size is not None:
+        check_int("load_folder", "size", size, 1)
+    folder = require_directory(directory, FOLDER_FILES)
+    files = {part: _files(require_directory(folder / part, FOLDER_FILES)) for part in ("train", "test")}
+    classes = tuple(sorted(files["train"]))
+    unknown = sorted(set(files["test"]) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{folder / 'test'}: expected the classes of the training part, found also {', '.join(unknown[:5])}"
+        )
+    images = {
+        part: [(i, _image(path, size)) for i, name in enumerate(classes) for path in found.get(name, ())]
+        for part, found in files.items()
+    }
+    first = images["train"][0][1].shape[1:]
+    channels = max(len(image) for part in images.values() for _, image in part)
+    for part, pairs in images.items():
+        paths = [path for name in classes for path in files[part].get(name, ())]
+        for path, (_, image) in zip(paths, pairs, strict=True):
+            if image.shape[1:] != first:
+                raise DataError(
+                    f"{path}: expected an image of {first[0]} x {first[1]} like the first one, "
+                    f"found {image.shape[1]} x {image.shape[2]}; give a size to scale them to"
+                )
+    train, test = (_dataset(images[part], (channels, *first)) for part in ("train", "test"))
+    return Splits("folder", train, test, classes)
+
+
+def fit_square(image: NDArray[Any], size: int, shorter: int | None = None) -> NDArray[np.float32]:
+    """The middle `size` x `size` pixels of `image` [C, H, W], scaled so that its shorter side is `shorter` (= size)."""
+    shorter = size if shorter is None else shorter
+    height, width = image.shape[1:]
+    scale = shorter / min(height, width)
+    rows, columns = (max(size, round(n * scale)) for n in (height, width))
+    scaled = resize(image, (rows, columns))
+    top, left = (rows - size) // 2, (columns - size) // 2
+    return np.ascontiguousarray(scaled[:, top : top + size, left : left + size], np.float32)
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """The image files of every class."""
+    found: dict[str, list[Path]] = {}
+    try:
+        for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+            if entry.is_dir() and not entry.name.startswith("."):
+                names = sorted(os.listdir(entry.path))
+                images = [n for n in names if not n.startswith(".") and Path(n).suffix.lower() in _SUFFIXES]
+                if images:
+                    found[entry.name] = [Path(entry.path) / name for name in images]
+    except OSError as error:
+        raise DataError(f"{folder}: expected readable directories, found: {error.strerror}") from error
+    if not found:
+        raise MissingDataError(f"{folder}: expected a directory per class with images in it, found none")
+    return found
+
+
+def _image(path: Path, size: int | None) -> NDArray[np.uint8]:
+    from nonet.io.errors import FileError  # here, so that `nonet.data` needs NumPy alone
+    from nonet.io.image import read_image
+
+    try:
+        image = read_image(path) * np.float32(255)
+    except FileError as error:
+        raise DataError(str(error)) from error
+    if size is not None and image.shape[1:] != (size, size):
+        image = fit_square(image, size)
+    return np.rint(image).astype(np.uint8)
+
+
+def _dataset(pairs: Sequence[tuple[int, NDArray[np.uint8]]], shape: tuple[int, ...]) -> ArrayDataset:
+    images = np.empty((len(pairs), *shape), np.uint8)
+    for row, (_, image) in zip(images, pairs, strict=True):
+        row[:] = image  # a grey one into three channels
+    return ArrayDataset(images, np.array([label for label, _ in pairs], np.int64))
