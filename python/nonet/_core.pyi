@@ -39,6 +39,8 @@ __all__: list[str] = [
     "cache_bytes",
     "cat",
     "ceil",
+    "channel_norm_backward",
+    "channel_norm_forward",
     "check_device",
     "clamp",
     "clamp_backward",
@@ -202,6 +204,8 @@ __all__: list[str] = [
     "repeat",
     "reset_peak_memory",
     "reshape",
+    "response_norm_backward",
+    "response_norm_forward",
     "roll",
     "round",
     "rsqrt",
@@ -522,6 +526,46 @@ def cache_budget() -> int: ...
 def cache_bytes() -> int: ...
 def cat(xs: collections.abc.Sequence[Array], axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
 def ceil(x: Array | None) -> Array: ...
+def channel_norm_backward(
+    dy: Array | None,
+    x: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    y: Array | None,
+    mean: Array | None,
+    rstd: Array | None,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    given: bool,
+    relu: bool,
+    op: str,
+    want_x: bool,
+    want_residual: bool,
+    want_weight: bool,
+    want_bias: bool,
+) -> tuple[typing.Any, typing.Any, typing.Any, typing.Any]:
+    """
+    (dx, dresidual, dweight, dbias) or None
+    """
+
+def channel_norm_forward(
+    x: Array | None,
+    residual: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    momentum: typing.SupportsFloat | typing.SupportsIndex,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    given: bool,
+    relu: bool,
+    op: str,
+) -> tuple[Array, Array, Array]:
+    """
+    (y, mean, rstd)
+    """
+
 def check_device(device: str) -> None:
     """
     An error unless the device is there.
@@ -1239,6 +1283,21 @@ def remainder(x: Array | float | None, z: Array | float | None) -> Array: ...
 def repeat(x: Array | None, counts: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
 def reset_peak_memory(device: str = "cpu") -> None: ...
 def reshape(x: Array | None, shape: collections.abc.Sequence[typing.SupportsInt], op: str) -> Array: ...
+def response_norm_backward(
+    dy: Array | None,
+    x: Array | None,
+    size: typing.SupportsInt | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    beta: typing.SupportsFloat | typing.SupportsIndex,
+    k: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def response_norm_forward(
+    x: Array | None,
+    size: typing.SupportsInt | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    beta: typing.SupportsFloat | typing.SupportsIndex,
+    k: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
 def roll(
     x: Array | None,
     shifts: collections.abc.Sequence[typing.SupportsInt],

@@ -18,7 +18,7 @@ from nonet.tensor import Tensor, tensor
 
 Check: TypeAlias = "Callable[[Draw], Iterator[tuple[Any, Any]]]"
 CHECKS: dict[str, Check] = {}
-ONLY_CPU = {"peak"}  # what a device has no kernels for
+ONLY_CPU = {"batch_norm", "peak"}  # what a device has no kernels for
 
 TOLERANCE = 1e-4  # of the largest expected value
 
@@ -155,6 +155,25 @@ def norm(draw: Draw) -> Iterator[tuple[Any, Any]]:
     y = (a - a.mean(1, keepdims=True)) * scale
     yield out, y
     yield x.grad, scale * (g - g.mean(1, keepdims=True) - y * (g * y).mean(1, keepdims=True))
+
+
+@_check
+def batch_norm(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, a), (w, b) = draw.leaf(4, 5, 3, 7), draw.leaf(5)
+    mean = nonet.zeros(5, device=draw.device)
+    out = nn.functional.batch_norm(x, mean, nonet.ones(5, device=draw.device), w, training=True, momentum=1.0)
+    g = draw.back(out)
+    axes, c = (0, 2, 3), b.reshape(1, 5, 1, 1)
+    scale = 1 / np.sqrt(a.var(axes, keepdims=True) + 1e-5)
+    h = (a - a.mean(axes, keepdims=True)) * scale
+    d = g * c
+    yield out, h * c
+    yield mean, a.mean(axes)
+    yield w.grad, (g * h).sum(axes)
+    yield x.grad, scale * (d - d.mean(axes, keepdims=True) - h * (d * h).mean(axes, keepdims=True))
+    squares = np.pad(a * a, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    near = squares[:, :5] + squares[:, 1:6] + squares[:, 2:]
+    yield nn.functional.local_response_norm(x, 3, 1.0), a / (1 + near / 3) ** 0.75
 
 
 @_check

@@ -34,11 +34,20 @@ from nonet.nn.activation import (
     Threshold,
 )
 from nonet.nn.adaptive import AdaptiveLogSoftmaxWithLoss
+from nonet.nn.batchnorm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LocalResponseNorm,
+)
 from nonet.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from nonet.nn.conv import Conv1d, Conv2d
 from nonet.nn.distance import CosineSimilarity, PairwiseDistance
 from nonet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from nonet.nn.flatten import Flatten, Identity, Unflatten
+from nonet.nn.folding import fuse
 from nonet.nn.linear import Bilinear, Linear
 from nonet.nn.loss import (
     BCELoss,
@@ -106,6 +115,8 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Bilinear",
     "Buffer",
     "CELU",
@@ -132,6 +143,7 @@ __all__ = [
     "GELU",
     "GLU",
     "GaussianNLLLoss",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -139,6 +151,8 @@ __all__ = [
     "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
     "LayerNorm",
@@ -146,6 +160,7 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearCrossEntropyOptions",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -200,6 +215,7 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "functional",
+    "fuse",
     "init",
     "utils",
 ]

@@ -27,6 +27,7 @@ from nonet.ops.activation import (
     tanhshrink,
     threshold,
 )
+from nonet.ops.channel_norm import batch_norm, group_norm, instance_norm
 from nonet.ops.conv import conv1d, conv2d
 from nonet.ops.distance import cosine_similarity, normalize, pairwise_distance
 from nonet.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
@@ -69,6 +70,7 @@ from nonet.ops.pool import (
     max_unpool1d,
     max_unpool2d,
 )
+from nonet.ops.response_norm import local_response_norm
 from nonet.ops.softmax import log_softmax, softmax
 from nonet.ops.unary import sigmoid, tanh
 
@@ -80,6 +82,7 @@ __all__ = [
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -100,18 +103,21 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "linear_cross_entropy",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nonet.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from nonet.nn.batchnorm import BatchNorm1d, BatchNorm2d
 from nonet.nn.conv import Conv2d
 from nonet.nn.linear import Linear
 from nonet.nn.module import Module, _name_module
@@ -13,9 +14,28 @@ from nonet.ops.conv import convolve
 from nonet.ops.matmul import ACTIVATIONS, linear_act
 from nonet.tensor import Tensor, as_tensor
 
-__all__ = ["fused_steps"]
+__all__ = ["Folded", "fused_steps"]
 
 _NAMES = {GELU: "gelu", ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
+
+
+class Folded(Module):
+    """Returns its input: in the place of a normalisation that was folded into the layer in front of it.
+
+    rank: of the input; for another one the normalisation would have been along another axis. None: any.
+    Errors: ValueError.
+    """
+
+    def __init__(self, rank: int | None = None) -> None:
+        self.rank = rank
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.rank is not None and input.ndim != self.rank:
+            raise ValueError(f"Folded: input must have {self.rank} axes, got shape {list(input.shape)}")
+        return input
+
+    def extra_repr(self) -> str:
+        return "" if self.rank is None else str(self.rank)
 
 
 def fused_steps(modules: Sequence[Module]) -> list[Callable[[Any], Any]]:
@@ -26,9 +46,13 @@ def fused_steps(modules: Sequence[Module]) -> list[Callable[[Any], Any]]:
     steps: list[Callable[[Any], Any]] = []
     i = 0
     while i < len(modules):
-        step = _pair(modules[i], modules[i + 1]) if i + 1 < len(modules) else None
+        folded = i + 1 < len(modules) and type(modules[i + 1]) is Folded
+        behind = i + 2 if folded else i + 1
+        step = _pair(modules[i], modules[behind]) if behind < len(modules) else None
         steps.append(step or modules[i])
-        i += 2 if step else 1
+        if folded and modules[i + 1].rank is not None:  # type: ignore[attr-defined]
+            steps.append(modules[i + 1])
+        i = behind + 1 if step else behind
     return steps
 
 
@@ -37,7 +61,7 @@ def _pair(layer: Module, activation: Module) -> Callable[[Any], Any] | None:
         return None
     call = _CALLS.get(type(layer))
     name = _NAMES.get(type(activation))
-    if call is None or name is None or (call is _conv2d and name == "gelu"):
+    if call is None or name is None or name in _LACKS.get(type(layer), ()):
         return None
 
     def step(input: Any) -> Tensor:
@@ -70,4 +94,19 @@ def _conv2d(layer: Any, input: Any, activation: str) -> Tensor:
     )
 
 
-_CALLS: dict[type, Callable[[Any, Any, str], Tensor]] = {Conv2d: _conv2d, Linear: _linear}
+def _batch_norm(layer: Any, input: Any, activation: str) -> Tensor:
+    return layer.forward(input, activation)
+
+
+_CALLS: dict[type, Callable[[Any, Any, str], Tensor]] = {
+    BatchNorm1d: _batch_norm,
+    BatchNorm2d: _batch_norm,
+    Conv2d: _conv2d,
+    Linear: _linear,
+}
+# Activations that a layer's pass does not know.
+_LACKS: dict[type, tuple[str, ...]] = {
+    BatchNorm1d: ("gelu", "sigmoid", "tanh"),
+    BatchNorm2d: ("gelu", "sigmoid", "tanh"),
+    Conv2d: ("gelu",),
+}

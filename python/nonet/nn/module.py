@@ -36,6 +36,8 @@ class Module:
     """
 
     training: bool = True
+    # Buffers of this class that a state_dict may lack: they keep their values.
+    _optional: tuple[str, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward()")
@@ -258,6 +260,9 @@ class Module:
             raise TypeError(f"load_state_dict: expected a mapping, got {type(state_dict).__name__}")
         own = dict(self._state_items())
         missing = [key for key in own if key not in state_dict]
+        if missing:
+            optional = self._optional_keys()
+            missing = [key for key in missing if key not in optional]
         unexpected = [key for key in state_dict if key not in own]
         if strict and (missing or unexpected):
             raise KeyError(
@@ -274,6 +279,10 @@ class Module:
         for key, value in values.items():
             own[key].copy_(value)
         return IncompatibleKeys(missing, unexpected)
+
+    def _optional_keys(self) -> set[str]:
+        modules = self.named_modules(remove_duplicate=False)
+        return {f"{path}.{name}" if path else name for path, module in modules for name in module._optional}
 
     # ---- text
     def extra_repr(self) -> str:

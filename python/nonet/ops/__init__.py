@@ -32,6 +32,7 @@ from nonet.ops.activation import (
     tanhshrink,
     threshold,
 )
+from nonet.ops.channel_norm import batch_norm, batch_norm_act, group_norm, instance_norm
 from nonet.ops.compare import (
     bitwise_and,
     bitwise_not,
@@ -157,6 +158,7 @@ from nonet.ops.reduce import (
     var_mean,
     vector_norm,
 )
+from nonet.ops.response_norm import local_response_norm
 from nonet.ops.shape import (
     broadcast_to,
     clone,
@@ -244,6 +246,8 @@ __all__ = [
     "argwhere",
     "autocast",
     "baddbmm",
+    "batch_norm",
+    "batch_norm_act",
     "bernoulli",
     "bilinear",
     "bitwise_and",
@@ -302,6 +306,7 @@ __all__ = [
     "get_matmul_precision",
     "get_rng_state",
     "glu",
+    "group_norm",
     "gt",
     "hardshrink",
     "hardsigmoid",
@@ -310,6 +315,7 @@ __all__ = [
     "index_add",
     "index_select",
     "initial_seed",
+    "instance_norm",
     "is_autocast_enabled",
     "isfinite",
     "isinf",
@@ -320,6 +326,7 @@ __all__ = [
     "lerp",
     "linear",
     "linspace",
+    "local_response_norm",
     "log",
     "log1p",
     "log2",

@@ -1,0 +1,234 @@
+// Channels side by side: a vector holds channels, and whatever is summed is summed down the pixels.
+#include "ops/norm/channel_norm.h"
+#include "simd/vec.h"
+
+namespace nonet::NONET_NS {
+
+namespace {
+
+constexpr int64_t channel_part = 256;  // channels of a unit of work
+constexpr int64_t grain = 16384;       // elements per task
+constexpr int64_t first_pixels = 16;   // whose mean is the origin of a part
+constexpr int step = 8;                // pixels between a load and a store of the sums
+
+// The channels [channel, channel + channels) of the pixels of one part.
+struct Unit {
+  int64_t at;       // offset of the first element
+  int64_t pixels;   // in the part
+  int64_t channel;  // the first one
+  int64_t channels;
+  int64_t table;  // offset of the first one's numbers in tables
+  int64_t part;   // counted through all images
+};
+
+template <class Body>
+void for_units(const Pixels& p, const Body& body) {
+  const int64_t stretches = (p.channels + channel_part - 1) / channel_part;
+  const int64_t parts = pixel_parts(p);
+  const int64_t size = pixel_part * (p.channels < channel_part ? p.channels : channel_part);
+  parallel_for(p.images * parts * stretches, 1 + grain / (size + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t part = i / stretches;
+      const int64_t image = part / parts;
+      const int64_t pixel = (part - image * parts) * pixel_part;
+      const int64_t channel = (i - part * stretches) * channel_part;
+      const int64_t rest = p.channels - channel;
+      const int64_t below = p.pixels - pixel;
+      body(Unit{(image * p.pixels + pixel) * p.channels + channel, below < pixel_part ? below : pixel_part, channel,
+                rest < channel_part ? rest : channel_part, image * p.table_step + channel, part});
+    }
+  });
+}
+
+// body(Count, first pixel of the group) for groups of `step` pixels, then for the rest one by one.
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
+template <class Body>
+NONET_INLINE void for_groups(int64_t pixels, const Body& body) {
+  int64_t i = 0;
+  for (; i + step <= pixels; i += step) body(Count<step>{}, i);
+  for (; i < pixels; ++i) body(Count<1>{}, i);
+}
+
+// ---------------------------------------------------------------- statistics
+template <class T>
+void part_moments(const T* x, int64_t stride, int64_t pixels, float* origin, float* sum, float* squares, int64_t n) {
+  const int64_t first = pixels < first_pixels ? pixels : first_pixels;
+  const F share = broadcast(1.f / (float)first);
+  for_vectors(n, [&](int64_t i, int64_t lanes) {
+    F total[2] = {};
+    for (int64_t j = 0; j < first; ++j) total[j & 1] += load_lanes(x + j * stride + i, lanes);
+    store_lanes(origin + i, (total[0] + total[1]) * share, lanes);
+    store_lanes(sum + i, F{}, lanes);
+    store_lanes(squares + i, F{}, lanes);
+  });
+  for_groups(pixels, [&](auto count, int64_t j) {
+    const T* row = x + j * stride;
+    for_vectors(n, [&](int64_t i, int64_t lanes) {
+      const F from = load_lanes(origin + i, lanes);
+      F s{};
+      F q = load_lanes(squares + i, lanes);
+#pragma GCC unroll 8
+      for (int k = 0; k < decltype(count)::value; ++k) {
+        const F d = load_lanes(row + k * stride + i, lanes) - from;
+        s += d;
+        q = fma(d, d, q);
+      }
+      store_lanes(sum + i, load_lanes(sum + i, lanes) + s, lanes);
+      store_lanes(squares + i, q, lanes);
+    });
+  });
+}
+
+template <class T>
+void moments(const T* x, float* parts, const Pixels& p) {
+  for_units(p, [&](const Unit& u) {
+    float* to = parts + u.part * 3 * p.channels + u.channel;
+    part_moments(x + u.at, p.channels, u.pixels, to, to + p.channels, to + 2 * p.channels, u.channels);
+  });
+}
+
+// ---------------------------------------------------------------- maps
+template <class T>
+void apply(const T* x, const T* residual, T* y, const float* mean, const float* scale, const float* shift, bool relu,
+           const Pixels& p) {
+  for_units(p, [&](const Unit& u) {
+    for_groups(u.pixels, [&](auto count, int64_t j) {
+      const int64_t at = u.at + j * p.channels;
+      for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
+        const F m = load_lanes(mean + u.table + i, lanes);
+        const F a = load_lanes(scale + u.table + i, lanes);
+        const F b = load_lanes(shift + u.table + i, lanes);
+#pragma GCC unroll 8
+        for (int k = 0; k < decltype(count)::value; ++k) {
+          const int64_t e = at + k * p.channels + i;
+          F z = fma(load_lanes(x + e, lanes) - m, a, b);
+          if (residual != nullptr) z += load_lanes(residual + e, lanes);
+          store_lanes(y + e, relu ? (z < 0.f ? F{} : z) : z, lanes);
+        }
+      });
+    });
+  });
+}
+
+// What is known of dz: its value for an element, whose x - m is given.
+template <class T>
+struct Incoming {
+  const T* dy;
+  const T* y;
+  bool relu;
+
+  NONET_INLINE F value(const Incoming& in, int64_t e, F distance, F a, F b, int64_t lanes) {
+    const F d = load_lanes(in.dy + e, lanes);
+    if (!in.relu) return d;
+    const F z = in.y != nullptr ? load_lanes(in.y + e, lanes) : fma(distance, a, b);
+    return z <= 0.f ? F{} : d;
+  }
+};
+
+template <class T>
+void sums(const Incoming<T>& in, const T* x, const float* mean, const float* scale, const float* shift, T* dz,
+          float* parts, const Pixels& p) {
+  for_units(p, [&](const Unit& u) {
+    float* dots = parts + u.part * 2 * p.channels + u.channel;
+    float* totals = dots + p.channels;
+    for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
+      store_lanes(dots + i, F{}, lanes);
+      store_lanes(totals + i, F{}, lanes);
+    });
+    for_groups(u.pixels, [&](auto count, int64_t j) {
+      const int64_t at = u.at + j * p.channels;
+      for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
+        const F m = load_lanes(mean + u.table + i, lanes);
+        const F a = load_lanes(scale + u.table + i, lanes);
+        const F b = in.relu ? load_lanes(shift + u.table + i, lanes) : F{};
+        F dot{};
+        F total{};
+#pragma GCC unroll 8
+        for (int k = 0; k < decltype(count)::value; ++k) {
+          const int64_t e = at + k * p.channels + i;
+          const F distance = load_lanes(x + e, lanes) - m;
+          const F d = Incoming<T>::value(in, e, distance, a, b, lanes);
+          if (dz != nullptr) store_lanes(dz + e, d, lanes);
+          dot = fma(d, distance, dot);
+          total += d;
+        }
+        store_lanes(dots + i, load_lanes(dots + i, lanes) + dot, lanes);
+        store_lanes(totals + i, load_lanes(totals + i, lanes) + total, lanes);
+      });
+    });
+  });
+}
+
+template <class T>
+void gradient(const Incoming<T>& in, const T* x, const float* mean, const float* scale, const float* shift,
+              const float* slope, const float* offset, T* dx, const Pixels& p) {
+  const bool distances = slope != nullptr || (in.relu && in.y == nullptr);
+  for_units(p, [&](const Unit& u) {
+    for_groups(u.pixels, [&](auto count, int64_t j) {
+      const int64_t at = u.at + j * p.channels;
+      for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
+        const F m = load_lanes(mean + u.table + i, lanes);
+        const F a = load_lanes(scale + u.table + i, lanes);
+        const F b = in.relu ? load_lanes(shift + u.table + i, lanes) : F{};
+        const F s = slope != nullptr ? load_lanes(slope + u.table + i, lanes) : F{};
+        const F o = slope != nullptr ? load_lanes(offset + u.table + i, lanes) : F{};
+#pragma GCC unroll 8
+        for (int k = 0; k < decltype(count)::value; ++k) {
+          const int64_t e = at + k * p.channels + i;
+          const F distance = distances ? load_lanes(x + e, lanes) - m : F{};
+          const F d = Incoming<T>::value(in, e, distance, a, b, lanes);
+          store_lanes(dx + e, slope != nullptr ? fma(d, a, fma(distance, s, o)) : d * a, lanes);
+        }
+      });
+    });
+  });
+}
+
+// ---------------------------------------------------------------- both dtypes
+template <class Body>
+NONET_INLINE void visit(DType dtype, const Body& body) {
+  if (dtype == DType::bfloat16) {
+    body(bfloat16{});
+  } else {
+    body(float{});
+  }
+}
+
+void moments_of(DType dtype, const void* x, float* parts, const Pixels& p) {
+  visit(dtype, [&](auto type) { moments(static_cast<const decltype(type)*>(x), parts, p); });
+}
+
+void apply_to(DType dtype, const void* x, const void* residual, void* y, const float* mean, const float* scale,
+              const float* shift, bool relu, const Pixels& p) {
+  visit(dtype, [&](auto type) {
+    using T = decltype(type);
+    apply(static_cast<const T*>(x), static_cast<const T*>(residual), static_cast<T*>(y), mean, scale, shift, relu, p);
+  });
+}
+
+void sums_of(DType dtype, const void* dy, const void* x, const void* y, const float* mean, const float* scale,
+             const float* shift, bool relu, void* dz, float* parts, const Pixels& p) {
+  visit(dtype, [&](auto type) {
+    using T = decltype(type);
+    sums<T>({static_cast<const T*>(dy), static_cast<const T*>(y), relu}, static_cast<const T*>(x), mean, scale, shift,
+            static_cast<T*>(dz), parts, p);
+  });
+}
+
+void gradient_of(DType dtype, const void* dy, const void* x, const void* y, const float* mean, const float* scale,
+                 const float* shift, bool relu, const float* slope, const float* offset, void* dx, const Pixels& p) {
+  visit(dtype, [&](auto type) {
+    using T = decltype(type);
+    gradient<T>({static_cast<const T*>(dy), static_cast<const T*>(y), relu}, static_cast<const T*>(x), mean, scale,
+                shift, slope, offset, static_cast<T*>(dx), p);
+  });
+}
+
+}  // namespace
+
+constinit const PixelNormKernels pixel_norm_kernels = {moments_of, apply_to, sums_of, gradient_of};
+
+}  // namespace nonet::NONET_NS
