@@ -35,12 +35,17 @@ __all__: list[str] = [
     "bitwise_not",
     "bitwise_or",
     "bitwise_xor",
+    "box_overlap",
+    "box_overlap_backward",
+    "box_overlap_matrix",
+    "box_overlap_matrix_backward",
     "cache_budget",
     "cache_bytes",
     "cat",
     "ceil",
     "channel_norm_backward",
     "channel_norm_forward",
+    "channel_shuffle",
     "check_device",
     "clamp",
     "clamp_backward",
@@ -48,6 +53,8 @@ __all__: list[str] = [
     "class_loss_backward",
     "conv_backward",
     "conv_forward",
+    "conv_transpose_backward",
+    "conv_transpose_forward",
     "cos",
     "cos_backward",
     "count_nonzero",
@@ -85,6 +92,7 @@ __all__: list[str] = [
     "flip",
     "floor",
     "floor_divide",
+    "fold",
     "from_dlpack",
     "from_numpy",
     "full",
@@ -162,6 +170,7 @@ __all__: list[str] = [
     "neg_backward",
     "nll_loss_backward",
     "nll_loss_forward",
+    "nms",
     "nonzero",
     "norm_backward",
     "normal_into",
@@ -179,6 +188,8 @@ __all__: list[str] = [
     "permutation_into",
     "permute",
     "philox",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "place_along",
     "pow",
     "pow_base_backward",
@@ -204,6 +215,8 @@ __all__: list[str] = [
     "repeat",
     "reset_peak_memory",
     "reshape",
+    "resize_backward",
+    "resize_forward",
     "response_norm_backward",
     "response_norm_forward",
     "roll",
@@ -254,6 +267,7 @@ __all__: list[str] = [
     "total_norm",
     "triangle",
     "trunc",
+    "unfold",
     "uniform_into",
     "unit_gradient",
     "var_backward",
@@ -522,6 +536,36 @@ def bitwise_and(x: Array | float | None, z: Array | float | None) -> Array: ...
 def bitwise_not(x: Array | None) -> Array: ...
 def bitwise_or(x: Array | float | None, z: Array | float | None) -> Array: ...
 def bitwise_xor(x: Array | float | None, z: Array | float | None) -> Array: ...
+def box_overlap(
+    a: Array | None,
+    b: Array | None,
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    e: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def box_overlap_backward(
+    dy: Array | None,
+    a: Array | None,
+    b: Array | None,
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    e: typing.SupportsFloat | typing.SupportsIndex,
+    need_a: bool,
+    need_b: bool,
+) -> tuple: ...
+def box_overlap_matrix(
+    a: Array | None,
+    b: Array | None,
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    e: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
+def box_overlap_matrix_backward(
+    dy: Array | None,
+    a: Array | None,
+    b: Array | None,
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    e: typing.SupportsFloat | typing.SupportsIndex,
+    need_a: bool,
+    need_b: bool,
+) -> tuple: ...
 def cache_budget() -> int: ...
 def cache_bytes() -> int: ...
 def cat(xs: collections.abc.Sequence[Array], axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
@@ -566,6 +610,7 @@ def channel_norm_forward(
     (y, mean, rstd)
     """
 
+def channel_shuffle(x: Array | None, groups: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
 def check_device(device: str) -> None:
     """
     An error unless the device is there.
@@ -610,6 +655,34 @@ def conv_forward(
     groups: typing.SupportsInt | typing.SupportsIndex,
     activation: typing.SupportsInt | typing.SupportsIndex,
     mixed: bool,
+    op: str,
+) -> Array: ...
+def conv_transpose_backward(
+    dy: Array | None,
+    x: Array | None,
+    weight: Array | None,
+    y: Array | None,
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    output_padding: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    activation: typing.SupportsInt | typing.SupportsIndex,
+    code: typing.SupportsInt | typing.SupportsIndex,
+    op: str,
+    needs: list,
+) -> tuple: ...
+def conv_transpose_forward(
+    x: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    stride: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    output_padding: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    activation: typing.SupportsInt | typing.SupportsIndex,
+    code: typing.SupportsInt | typing.SupportsIndex,
     op: str,
 ) -> Array: ...
 def cos(x: Array | None) -> Array: ...
@@ -733,6 +806,14 @@ def extreme_backward(
 def flip(x: Array | None, dims: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
 def floor(x: Array | None) -> Array: ...
 def floor_divide(x: Array | float | None, z: Array | float | None) -> Array: ...
+def fold(
+    y: Array | None,
+    size: collections.abc.Sequence[typing.SupportsInt],
+    kernel: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    stride: collections.abc.Sequence[typing.SupportsInt],
+) -> Array: ...
 def from_dlpack(capsule: typing_extensions.CapsuleType) -> Array: ...
 def from_numpy(
     source: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
@@ -1115,6 +1196,12 @@ def nll_loss_forward(
     ignore: typing.SupportsInt | typing.SupportsIndex,
     reduction: str,
 ) -> Array: ...
+def nms(
+    boxes: Array | None,
+    scores: Array | None,
+    classes: Array | None,
+    threshold: typing.SupportsFloat | typing.SupportsIndex,
+) -> Array: ...
 def nonzero(x: Array | None) -> Array: ...
 def norm_backward(
     dy: Array | None,
@@ -1201,6 +1288,8 @@ def philox(
     One counter of four words through Philox4x32-10.
     """
 
+def pixel_shuffle(x: Array | None, factor: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
+def pixel_unshuffle(x: Array | None, factor: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
 def place_along(
     dy: Array | None,
     positions: Array | None,
@@ -1283,6 +1372,24 @@ def remainder(x: Array | float | None, z: Array | float | None) -> Array: ...
 def repeat(x: Array | None, counts: collections.abc.Sequence[typing.SupportsInt]) -> Array: ...
 def reset_peak_memory(device: str = "cpu") -> None: ...
 def reshape(x: Array | None, shape: collections.abc.Sequence[typing.SupportsInt], op: str) -> Array: ...
+def resize_backward(
+    dy: Array | None,
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    mode: typing.SupportsInt | typing.SupportsIndex,
+    align_corners: bool,
+    antialias: bool,
+    scales: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    op: str,
+) -> Array: ...
+def resize_forward(
+    x: Array | None,
+    size: collections.abc.Sequence[typing.SupportsInt],
+    mode: typing.SupportsInt | typing.SupportsIndex,
+    align_corners: bool,
+    antialias: bool,
+    scales: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    op: str,
+) -> Array: ...
 def response_norm_backward(
     dy: Array | None,
     x: Array | None,
@@ -1452,6 +1559,13 @@ def total_norm(
 ) -> Array: ...
 def triangle(x: Array | None, k: typing.SupportsInt | typing.SupportsIndex, lower: bool) -> Array: ...
 def trunc(x: Array | None) -> Array: ...
+def unfold(
+    x: Array | None,
+    kernel: collections.abc.Sequence[typing.SupportsInt],
+    dilation: collections.abc.Sequence[typing.SupportsInt],
+    padding: collections.abc.Sequence[typing.SupportsInt],
+    stride: collections.abc.Sequence[typing.SupportsInt],
+) -> Array: ...
 def uniform_into(
     out: Array | None,
     generator: Generator,

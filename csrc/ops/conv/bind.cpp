@@ -21,9 +21,20 @@ ConvOptions options_of(const Shape& stride, const Shape& padding, const Shape& d
   return out;
 }
 
-py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, const Array* y, const Shape& stride,
-                         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation, bool mixed,
-                         const char* op, const py::list& needs) {
+// code: see numerics_from_code().
+ConvOptions transpose_options(const Shape& stride, const Shape& padding, const Shape& output_padding,
+                              const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op) {
+  const Numerics numerics = numerics_from_code(code);
+  ConvOptions out = options_of(stride, padding, dilation, groups, activation, numerics.mixed, op);
+  check(output_padding.rank() == 2, op, ": expected 2 sizes");
+  std::copy_n(output_padding.begin(), 2, out.output_padding);
+  out.precision = numerics.precision;
+  return out;
+}
+
+// The protocol of a rule around backward(out).
+template <class Backward>
+py::tuple gradients(const py::list& needs, const Backward& backward) {
   Array dx;
   Array dweight;
   Array dbias;
@@ -33,10 +44,18 @@ py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, c
   const LayerGradients out{wanted(need_x, dx), wanted(need_weight, dweight), wanted(need_bias, dbias)};
   {
     const py::gil_scoped_release release;
-    conv_backward(dy, x, weight, or_undefined(y), options_of(stride, padding, dilation, groups, activation, mixed, op),
-                  out);
+    backward(out);
   }
   return py::make_tuple(given_or_new(need_x, dx), given_or_new(need_weight, dweight), given_or_new(need_bias, dbias));
+}
+
+py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, const Array* y, const Shape& stride,
+                         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation, bool mixed,
+                         const char* op, const py::list& needs) {
+  return gradients(needs, [&](const LayerGradients& out) {
+    conv_backward(dy, x, weight, or_undefined(y), options_of(stride, padding, dilation, groups, activation, mixed, op),
+                  out);
+  });
 }
 
 }  // namespace
@@ -54,6 +73,32 @@ void bind_conv(py::module_& m) {
   m.def("conv_backward", &conv_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"),
         py::arg("mixed"), py::arg("op"), py::arg("needs"));
+  m.def(
+      "conv_transpose_forward",
+      [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,
+         const Shape& output_padding, const Shape& dilation, int64_t groups, int64_t activation, int64_t code,
+         const char* op) {
+        return conv_transpose_forward(
+            x, weight, or_undefined(bias),
+            transpose_options(stride, padding, output_padding, dilation, groups, activation, code, op));
+      },
+      py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),
+      py::arg("output_padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"),
+      py::arg("op"), no_gil());
+  m.def(
+      "conv_transpose_backward",
+      [](const Array& dy, const Array& x, const Array& weight, const Array* y, const Shape& stride,
+         const Shape& padding, const Shape& output_padding, const Shape& dilation, int64_t groups, int64_t activation,
+         int64_t code, const char* op, const py::list& needs) {
+        return gradients(needs, [&](const LayerGradients& out) {
+          conv_transpose_backward(
+              dy, x, weight, or_undefined(y),
+              transpose_options(stride, padding, output_padding, dilation, groups, activation, code, op), out);
+        });
+      },
+      py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true), py::arg("stride"), py::arg("padding"),
+      py::arg("output_padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"),
+      py::arg("op"), py::arg("needs"));
 }
 
 }  // namespace nonet

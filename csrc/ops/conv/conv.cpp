@@ -6,6 +6,7 @@
 #include "array/array.h"
 #include "ops/conv/device.h"
 #include "ops/conv/layout.h"
+#include "ops/conv/passes.h"
 #include "ops/matmul/linear.h"
 
 namespace nonet {
@@ -18,9 +19,10 @@ constexpr int64_t slice_floats = 4 << 20;
 constexpr int64_t slice_flops = 800'000;
 constexpr int64_t flat_cols = 126;  // pixels to a row where rows do not matter
 
+}  // namespace
+
 // ---------------------------------------------------------------- shapes
 
-// A sequence or an unbatched image as a batch of images [N, C, H, W].
 Array as_images(const Array& x, int rank, bool batched) {
   if (rank == 2 && batched) return x;
   Shape shape{batched ? x.dim(0) : 1, x.dim(batched ? 1 : 0)};
@@ -32,11 +34,6 @@ Array as_images(const Array& x, int rank, bool batched) {
 Array as_kernels(const Array& weight) {
   if (weight.rank() == 4) return weight;
   return weight.reshape({weight.dim(0), weight.dim(1), 1, weight.dim(2)});
-}
-
-int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t kernel, int64_t dilation, int64_t stride) {
-  const int64_t room = size + before + after - dilation * (kernel - 1) - 1;
-  return room < 0 ? -1 : room / stride + 1;
 }
 
 void check_options(const ConvOptions& o) {
@@ -58,6 +55,23 @@ void check_dtypes(const Array& x, const Array& weight, const Array& bias, const 
   check<TypeError>(!bias.defined() || bias.dtype() == weight.dtype(), o.op, ": bias must be ", weight.dtype(),
                    " like weight, got ", bias.defined() ? bias.dtype() : weight.dtype());
   check_same_device(x, weight, o.op);
+}
+
+Array like_input(const Array& y, const Array& x, int rank) {
+  if (y.rank() == x.rank()) return y;
+  Shape shape;
+  if (x.rank() == rank + 2) shape.push_back(y.dim(0));
+  shape.push_back(y.dim(1));
+  if (rank == 2) shape.push_back(y.dim(2));
+  shape.push_back(y.dim(3));
+  return y.reshape(shape);
+}
+
+namespace {
+
+int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t kernel, int64_t dilation, int64_t stride) {
+  const int64_t room = size + before + after - dilation * (kernel - 1) - 1;
+  return room < 0 ? -1 : room / stride + 1;
 }
 
 // Checks everything; x may lack the batch axis.
@@ -95,17 +109,6 @@ ConvSizes sizes_of(const Array& x, const Array& weight, const Array& bias, const
         o.dilation[1] * (s.kw - 1) + 1, ") must not be larger than the padded input (",
         s.h + o.padding[0] + o.padding[1], ", ", s.w + o.padding[2] + o.padding[3], ")");
   return s;
-}
-
-// [N, O, OH, OW] as the caller's rank.
-Array like_input(const Array& y, const Array& x, int rank) {
-  if (y.rank() == x.rank()) return y;
-  Shape shape;
-  if (x.rank() == rank + 2) shape.push_back(y.dim(0));
-  shape.push_back(y.dim(1));
-  if (rank == 2) shape.push_back(y.dim(2));
-  shape.push_back(y.dim(3));
-  return y.reshape(shape);
 }
 
 // ---------------------------------------------------------------- kernel positions
@@ -186,10 +189,12 @@ void run(const Correlation& c, bool depthwise) {
   (depthwise ? conv_kernels().correlate_depthwise : conv_kernels().correlate)(c);
 }
 
+}  // namespace
+
 // ---------------------------------------------------------------- the three passes on [N, C, H, W], float32
 
-void forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
-             const Array& y) {
+void pass_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                  const Array& y) {
   const Array packed = s.depthwise() ? pack_depthwise(weight, s, false) : pack_forward(weight, s);
   const std::vector<Tap> taps = forward_taps(s, o);
   const Window window = forward_window(s, o, s.c);
@@ -213,9 +218,12 @@ void forward(const Array& x, const Array& weight, const float* bias, const ConvS
   }
 }
 
+namespace {
+
 // dX for the input pixels congruent to (py, px) modulo the stride. Rows of dY begin at window.top, left.
-void backward_phase(const Pixels<const float>& dy, const Pixels<float>& dx, const Array& packed, const ConvSizes& s,
-                    const ConvOptions& o, const Window& window, int64_t images, int64_t py, int64_t px) {
+void input_phase(const Pixels<const float>& dy, const Pixels<float>& dx, const Array& packed, const float* bias,
+                 const ConvSizes& s, const ConvOptions& o, const Window& window, int64_t images, int64_t py,
+                 int64_t px) {
   const bool rows = whole_rows(s, o.dilation[1]) && o.stride[1] == 1;
   std::vector<Tap> taps;
   for (const Offset& i : offsets(s.kh, o.padding[0], o.dilation[0], o.stride[0], py)) {
@@ -224,7 +232,9 @@ void backward_phase(const Pixels<const float>& dy, const Pixels<float>& dx, cons
       taps.push_back({i.offset + window.top, j.offset + window.left, (i.k * s.kw + s.kw - 1 - j.k) * s.out});
     }
   }
-  if (taps.empty()) return;
+  // Pixels between the kernels of a large stride: an empty sum.
+  const bool none = taps.empty();
+  if (none && !s.depthwise()) taps.push_back({0, 0, 0});
   Correlation c{};
   const int64_t cols = (s.w - px + o.stride[1] - 1) / o.stride[1];
   c.grid = {images, (s.h - py + o.stride[0] - 1) / o.stride[0], cols, cols, 1, 1, s.groups, s.out, s.in};
@@ -233,20 +243,23 @@ void backward_phase(const Pixels<const float>& dy, const Pixels<float>& dx, cons
   if (s.positions() == 1) flatten(c.grid, c.in, c.out);
   c.taps = taps.data();
   c.tap_count = static_cast<int64_t>(taps.size());
-  c.depth = rows ? s.kw * s.out : s.out;
+  c.depth = none ? 0 : (rows ? s.kw * s.out : s.out);
   c.weights = packed.data<float>();
   c.panel_floats = s.positions() * s.out * 32;
+  c.bias = bias;
+  c.activation = o.activation;
   run(c, s.depthwise());
 }
 
-void backward_input(const Array& dy, const Array& weight, const ConvSizes& s, const ConvOptions& o, const Array& dx) {
+}  // namespace
+
+void pass_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                const Array& dx) {
   const Array packed = s.depthwise() ? pack_depthwise(weight, s, true) : pack_backward(weight, s);
   const Range y = reach(s.kh, o.padding[0], o.dilation[0], o.stride[0], s.h);
   const Range x = reach(s.kw, o.padding[2], o.dilation[1], o.stride[1], s.w);
   const Window window{y.before, x.before, y.length, x.length, s.o};
   const int64_t step = images_at_a_time(dy, window);
-  // Some input pixels may lie between the kernels of a large stride.
-  if (o.stride[0] > 1 || o.stride[1] > 1) std::fill_n(dx.raw<char>(), dx.bytes(), char{0});
   Array memory;
   for (int64_t first = 0; first < s.n; first += step) {
     const int64_t images = std::min(step, s.n - first);
@@ -254,12 +267,12 @@ void backward_input(const Array& dy, const Array& weight, const ConvSizes& s, co
     const Pixels<float> out{dx.raw<float>() + first * s.h * s.w * s.c, s.h * s.w * s.c, s.w * s.c, s.c};
     for (int64_t py = 0; py < std::min(o.stride[0], s.h); ++py) {
       for (int64_t px = 0; px < std::min(o.stride[1], s.w); ++px)
-        backward_phase(in, out, packed, s, o, window, images, py, px);
+        input_phase(in, out, packed, bias, s, o, window, images, py, px);
     }
   }
 }
 
-void backward_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight) {
+void pass_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight) {
   const std::vector<Tap> taps = forward_taps(s, o);
   const int64_t vector = conv_kernels().width;
   const bool readable = s.depthwise() || s.out % vector == 0;  // whole vectors at the end of the last pixel
@@ -294,7 +307,15 @@ void backward_weight(const Array& dy, const Array& x, const ConvSizes& s, const 
   unpack_gradient(partial.data<float>(), dweight, s);
 }
 
-}  // namespace
+Array pass_activation(const Array& dy, const Array& y, FusedActivation activation) {
+  const Array d = dy.to(DType::float32).to_format(Format::nhwc);
+  if (activation == FusedActivation::none || d.numel() == 0) return d;
+  const Array saved = y.to(DType::float32).to_format(Format::nhwc);
+  const Array dz = empty_like(d);
+  linear_kernels().activation_backward(d.raw<float>(), saved.raw<float>(), dz.raw<float>(), d.numel(), activation,
+                                       false);
+  return dz;
+}
 
 Array conv_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options) {
   const ConvSizes s = sizes_of(x, weight, bias, options);
@@ -308,7 +329,7 @@ Array conv_forward(const Array& x, const Array& weight, const Array& bias, const
   const Array kernels = as_kernels(weight).to(DType::float32);
   const Array b = bias.defined() ? bias.to(DType::float32) : bias;
   const Array y({s.n, s.o, s.oh, s.ow}, DType::float32, Format::nhwc);
-  if (y.numel() > 0) forward(images, kernels, b.defined() ? b.data<float>() : nullptr, s, options, y);
+  if (y.numel() > 0) pass_forward(images, kernels, b.defined() ? b.data<float>() : nullptr, s, options, y);
   return like_input(y.to(dtype), x, rank);
 }
 
@@ -331,25 +352,20 @@ void conv_backward(const Array& dy, const Array& x, const Array& weight, const A
     if (out.dweight != nullptr && !given) *out.dweight = dw.reshape(weight.shape());
     return;
   }
-  dz = dz.to(DType::float32).to_format(Format::nhwc);
-  if (options.activation != FusedActivation::none && dz.numel() > 0) {
-    const Array saved = as_images(y, rank, batched).to(DType::float32).to_format(Format::nhwc);
-    const Array scaled = empty_like(dz);
-    linear_kernels().activation_backward(dz.raw<float>(), saved.raw<float>(), scaled.raw<float>(), dz.numel(),
-                                         options.activation, false);
-    dz = scaled;
-  }
+  ConvOptions linear = options;
+  linear.activation = FusedActivation::none;
+  const bool activated = options.activation != FusedActivation::none;
+  dz = pass_activation(dz, activated ? as_images(y, rank, batched) : y, options.activation);
   const Array images = as_images(x, rank, batched).to(DType::float32);
   if (out.dx != nullptr) {
     const Array dx(images.shape(), DType::float32, Format::nhwc);
-    if (s.o == 0) std::fill_n(dx.raw<char>(), dx.bytes(), char{0});
-    if (dx.numel() > 0 && s.o > 0) backward_input(dz, as_kernels(weight).to(DType::float32), s, options, dx);
+    if (dx.numel() > 0) pass_input(dz, as_kernels(weight).to(DType::float32), nullptr, s, linear, dx);
     *out.dx = like_input(dx.to(x.dtype()), x, rank);
   }
   if (out.dweight != nullptr) {
     const Array dw = gradient_target(*out.dweight, weight.shape(), options.op);
     if (s.n == 0) std::fill_n(dw.raw<char>(), dw.bytes(), char{0});
-    if (dw.numel() > 0 && s.n > 0) backward_weight(dz, images, s, options, dw);
+    if (dw.numel() > 0 && s.n > 0) pass_weight(dz, images, s, options, dw);
     deliver_gradient(dw, weight.dtype(), *out.dweight, options.op);
   }
   if (out.dbias != nullptr) {

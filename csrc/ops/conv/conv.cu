@@ -361,7 +361,8 @@ void forward(Stream stream, DType dtype, const void* x, bool nhwc, const float* 
   });
 }
 
-void backward_input(Stream stream, DType dtype, const void* dy, const float* weights, void* dx, const ConvShape& s) {
+void backward_input(Stream stream, DType dtype, const void* dy, const float* weights, const float* bias,
+                    FusedActivation activation, void* dx, const ConvShape& s) {
   visit_floating(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     Correlation<T> c{};
@@ -372,8 +373,8 @@ void backward_input(Stream stream, DType dtype, const void* dy, const float* wei
     c.in_channel = 1;
     c.out = static_cast<T*>(dx);
     c.weights = weights;
-    c.bias = nullptr;
-    c.activation = FusedActivation::none;
+    c.bias = bias;
+    c.activation = activation;
     c.images = static_cast<int>(s.n);
     c.depth = static_cast<int>(s.out());
     c.columns = static_cast<int>(s.in());

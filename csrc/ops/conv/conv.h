@@ -9,6 +9,13 @@
 // or nhwc and written nhwc. Y = f(Y) for an activation f without saved input (relu, tanh, sigmoid). Saved: X, W, Y if
 // f.
 //
+// The transposed convolution reads the same sum backwards, so that its forward pass is dX, and its dX the sum itself:
+//
+//   Y[n, o, y, x] = b[o] + sum W[c, o, i, j] X[n, c, u, v] over y = u sh + i dh - top, x = v sw + j dw - left
+//
+// with W [C, O/G, kh, kw] and OH = (H - 1) sh - top - bottom + dh (kh - 1) + output_padding + 1. One pixel without
+// padding is a matrix product.
+//
 // Everything is the batch-reduce product of ops/matmul/brgemm.h over a list of kernel positions, with pixels as rows
 // (Georganas et al., "Harnessing Deep Learning via a Single Building Block", IPDPS 2020): pixels of one row of a
 // zero-padded nhwc image lie a fixed distance apart, so nothing is gathered. For dX with stride, the input pixels
@@ -97,8 +104,9 @@ struct ConvDevice {
   // depth in, columns out. bias [O], float32, may be null.
   void (*forward)(Stream, DType dtype, const void* x, bool nhwc, const float* packed, const float* bias,
                   FusedActivation activation, void* y, const ConvShape& shape);
-  // depth out, columns in.
-  void (*backward_input)(Stream, DType dtype, const void* dy, const float* packed, void* dx, const ConvShape& shape);
+  // depth out, columns in. bias [C] and activation: of a transposed convolution, whose forward pass this is.
+  void (*backward_input)(Stream, DType dtype, const void* dy, const float* packed, const float* bias,
+                         FusedActivation activation, void* dx, const ConvShape& shape);
 };
 
 struct ConvWeightDevice {
@@ -117,7 +125,8 @@ struct DepthwiseDevice {
   // packed [kh][kw][C] in all three.
   void (*forward)(Stream, DType dtype, const void* x, const float* packed, const float* bias,
                   FusedActivation activation, void* y, const ConvShape& shape);
-  void (*backward_input)(Stream, DType dtype, const void* dy, const float* packed, void* dx, const ConvShape& shape);
+  void (*backward_input)(Stream, DType dtype, const void* dy, const float* packed, const float* bias,
+                         FusedActivation activation, void* dx, const ConvShape& shape);
   // partial as above.
   void (*slices)(Stream, DType dtype, const void* dy, const void* x, float* partial, const ConvShape& shape);
 };
@@ -131,6 +140,8 @@ struct ConvOptions {
   FusedActivation activation = FusedActivation::none;  // none, relu, tanh or sigmoid
   bool mixed = false;                                  // see Numerics
   const char* op = "conv2d";
+  Precision precision = Precision::highest;
+  int64_t output_padding[2] = {0, 0};  // of a transposed convolution: rows and columns more at the end
 };
 
 // Errors: TypeError for dtypes, ValueError for shapes and for a kernel larger than the padded input.
@@ -138,5 +149,10 @@ Array conv_forward(const Array& x, const Array& weight, const Array& bias, const
 
 void conv_backward(const Array& dy, const Array& x, const Array& weight, const Array& y, const ConvOptions& options,
                    const LayerGradients& out);
+
+// The same errors, and ValueError for an output padding that is as large as stride and dilation.
+Array conv_transpose_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options);
+void conv_transpose_backward(const Array& dy, const Array& x, const Array& weight, const Array& y,
+                             const ConvOptions& options, const LayerGradients& out);
 
 }  // namespace nonet

@@ -118,12 +118,13 @@ void forward(Stream stream, DType dtype, const void* x, const float* packed, con
   });
 }
 
-void backward_input(Stream stream, DType dtype, const void* dy, const float* packed, void* dx, const ConvShape& s) {
+void backward_input(Stream stream, DType dtype, const void* dy, const float* packed, const float* bias,
+                    FusedActivation activation, void* dx, const ConvShape& s) {
   visit_floating(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const int64_t pixels = s.n * s.h * s.w;
-    run_elements(stream, pixels * s.c, Depthwise<T, true>{}, static_cast<const T*>(dy), packed,
-                 static_cast<const float*>(nullptr), FusedActivation::none, static_cast<T*>(dx), pixels, Lines(s));
+    run_elements(stream, pixels * s.c, Depthwise<T, true>{}, static_cast<const T*>(dy), packed, bias, activation,
+                 static_cast<T*>(dx), pixels, Lines(s));
   });
 }
 

@@ -74,7 +74,8 @@ void deliver(const Array& value, Array& out, const char* op) {
   }
 }
 
-void backward_weight(const Array& dz, const Array& x, const ConvShape& shape, const Array& dweight, const char* op) {
+void weight_slices_and_sum(const Array& dz, const Array& x, const ConvShape& shape, const Array& dweight,
+                           const char* op) {
   const Array partial({weight_slices(shape), dweight.numel()}, DType::float32, Format::plain, x.device());
   if (shape.depthwise()) {
     on_device(&DepthwiseDevice::slices, op, dweight, x.dtype(), dz, x.to_format(Format::nhwc), partial, shape);
@@ -113,27 +114,35 @@ Array device_activation_gradient(const Array& dy, const Array& y, FusedActivatio
   }
 }
 
-void device_backward(const Array& gradient, const Array& x, const Array& weight, const ConvSizes& s,
-                     const ConvOptions& o, const LayerGradients& out) {
+Array device_input(const Array& dz, const Array& weight, const Array& bias, const ConvSizes& s, const ConvOptions& o) {
   const ConvShape shape = shape_of(s, o);
+  const Array dx({s.n, s.c, s.h, s.w}, dz.dtype(), Format::nhwc, dz.device());
+  if (dx.numel() == 0) return dx;
+  const Array d = dz.to_format(Format::nhwc);
+  const Array b = bias.defined() ? bias.plain().to(DType::float32) : bias;
+  const Array w = packed(weight, s, true);
+  if (s.depthwise()) {
+    on_device(&DepthwiseDevice::backward_input, o.op, dx, d.dtype(), d, w, b, o.activation, dx, shape);
+  } else {
+    on_device(&ConvDevice::backward_input, o.op, dx, d.dtype(), d, w, b, o.activation, dx, shape);
+  }
+  return dx;
+}
+
+void device_weight(const Array& dz, const Array& x, const Array& weight, const ConvSizes& s, const ConvOptions& o,
+                   Array& dweight) {
+  const Array dw = target(dweight, weight.shape(), weight.dtype(), x.device(), o.op);
+  if (dw.numel() > 0) weight_slices_and_sum(dz.to_format(Format::nhwc), x, shape_of(s, o), dw, o.op);
+  deliver(dw, dweight, o.op);
+}
+
+void device_backward(const Array& gradient, const Array& x, const Array& weight, const ConvSizes& s,
+                     const ConvOptions& options, const LayerGradients& out) {
+  ConvOptions o = options;
+  o.activation = FusedActivation::none;
   const Array dz = gradient.to(x.dtype()).to_format(Format::nhwc);
-  if (out.dx != nullptr) {
-    const Array dx(x.shape(), x.dtype(), Format::nhwc, x.device());
-    if (dx.numel() > 0) {
-      const Array w = packed(weight, s, true);
-      if (s.depthwise()) {
-        on_device(&DepthwiseDevice::backward_input, o.op, dx, x.dtype(), dz, w, dx, shape);
-      } else {
-        on_device(&ConvDevice::backward_input, o.op, dx, x.dtype(), dz, w, dx, shape);
-      }
-    }
-    *out.dx = dx;
-  }
-  if (out.dweight != nullptr) {
-    const Array dw = target(*out.dweight, weight.shape(), weight.dtype(), x.device(), o.op);
-    if (dw.numel() > 0) backward_weight(dz, x, shape, dw, o.op);
-    deliver(dw, *out.dweight, o.op);
-  }
+  if (out.dx != nullptr) *out.dx = device_input(dz, weight, Array(), s, o);
+  if (out.dweight != nullptr) device_weight(dz, x, weight, s, o, *out.dweight);
   if (out.dbias != nullptr) {
     const Array rows(dz.storage(), dz.byte_offset(), {s.n * s.oh * s.ow, s.o}, dz.dtype());
     const Array db = sum_to(rows.to(DType::float32), {s.o}).to(weight.dtype());

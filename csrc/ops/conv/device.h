@@ -15,6 +15,14 @@ Array device_forward(const Array& x, const Array& weight, const Array& bias, con
 void device_backward(const Array& dz, const Array& x, const Array& weight, const ConvSizes& sizes,
                      const ConvOptions& options, const LayerGradients& out);
 
+// The parts of it that a transposed convolution runs the other way round. dz [N, O, OH, OW]: y or its gradient.
+// f(bias + the gradient of the input), nhwc, in dz's dtype; bias may be undefined, f is options.activation.
+Array device_input(const Array& dz, const Array& weight, const Array& bias, const ConvSizes& sizes,
+                   const ConvOptions& options);
+// Of both dtypes x's; into the memory given in dweight, if it is defined, else into a new array like weight.
+void device_weight(const Array& dz, const Array& x, const Array& weight, const ConvSizes& sizes,
+                   const ConvOptions& options, Array& dweight);
+
 // dY f'(Z) from Y = f(Z).
 Array device_activation_gradient(const Array& dy, const Array& y, FusedActivation activation);
 

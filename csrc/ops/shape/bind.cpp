@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "ops/shape/shape.h"
+#include "ops/shape/shuffle.h"
 
 namespace nonet {
 
@@ -125,6 +126,9 @@ void bind_shape(py::module_& m) {
   m.def("diagonal", &diagonal, py::arg("x"), py::arg("k"), py::arg("axis1"), py::arg("axis2"), no_gil());
   m.def("diagonal_backward", &diagonal_backward, py::arg("dy"), py::arg("shape"), py::arg("k"), py::arg("axis1"),
         py::arg("axis2"), no_gil());
+  m.def("pixel_shuffle", &pixel_shuffle, py::arg("x"), py::arg("factor"), no_gil());
+  m.def("pixel_unshuffle", &pixel_unshuffle, py::arg("x"), py::arg("factor"), no_gil());
+  m.def("channel_shuffle", &channel_shuffle, py::arg("x"), py::arg("groups"), no_gil());
 }
 
 }  // namespace nonet

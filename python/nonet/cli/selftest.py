@@ -14,11 +14,12 @@ import numpy as np
 
 import nonet
 from nonet import _core, nn
+from nonet.ops import boxes as ops_boxes
 from nonet.tensor import Tensor, tensor
 
 Check: TypeAlias = "Callable[[Draw], Iterator[tuple[Any, Any]]]"
 CHECKS: dict[str, Check] = {}
-ONLY_CPU = {"batch_norm", "peak"}  # what a device has no kernels for
+ONLY_CPU = {"batch_norm", "boxes", "fold", "peak", "resize"}  # what a device has no kernels for
 
 TOLERANCE = 1e-4  # of the largest expected value
 
@@ -133,6 +134,67 @@ def conv(draw: Draw) -> Iterator[tuple[Any, Any]]:
     yield out, want
     yield w.grad, dw
     yield x.grad, dx
+    yield from _transposed(draw)
+
+
+def _transposed(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, a), (w, b) = draw.leaf(2, 3, 5, 6), draw.leaf(3, 5, 4, 4)
+    out = nn.functional.conv_transpose2d(x, w, stride=2)
+    g = draw.back(out)
+    want, dx, dw = np.zeros(out.shape), np.zeros(a.shape), np.zeros(b.shape)
+    for i in range(4):
+        for j in range(4):
+            at = np.s_[:, :, i : i + 9 : 2, j : j + 11 : 2]
+            want[at] += np.einsum("nchw,co->nohw", a, b[:, :, i, j])
+            dx += np.einsum("nohw,co->nchw", g[at], b[:, :, i, j])
+            dw[:, :, i, j] = np.einsum("nohw,nchw->co", g[at], a)
+    yield out, want
+    yield w.grad, dw
+    yield x.grad, dx
+
+
+@_check
+def fold(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(2, 3, 6, 19)
+    out = nn.functional.unfold(x, 3, padding=1)
+    g = draw.back(out)
+    wide = np.pad(a, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    back = np.zeros(wide.shape)
+    parts = []
+    for k, (i, j) in enumerate(np.ndindex(3, 3)):
+        parts.append(wide[:, :, i : i + 6, j : j + 19])
+        back[:, :, i : i + 6, j : j + 19] += g.reshape(2, 3, 9, 6, 19)[:, :, k]
+    yield out, np.stack(parts, 2).reshape(out.shape)
+    yield x.grad, back[:, :, 1:-1, 1:-1]
+
+
+@_check
+def resize(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(2, 3, 5, 18)
+    out = nn.functional.interpolate(x, (10, 9), mode="bilinear")
+    g = draw.back(out)
+    rows = np.zeros((10, 5))
+    for o in range(10):
+        at, far = divmod(max(o / 2 - 0.25, 0), 1)
+        rows[o, int(at)] += 1 - far
+        rows[o, min(int(at) + 1, 4)] += far
+    columns = np.repeat(np.eye(9), 2, axis=1) / 2
+    yield out, np.einsum("pi,qj,ncij->ncpq", rows, columns, a)
+    yield x.grad, np.einsum("pi,qj,ncpq->ncij", rows, columns, g)
+
+
+@_check
+def boxes(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    corners = draw.rng.random((2, 21, 2))
+    a, b = np.concatenate([corners, corners + 1], -1).astype(np.float32)
+    x = nn.Parameter(draw.tensor(a))
+    out = ops_boxes.box_iou(x, draw.tensor(b))
+    side = np.maximum(1 - np.abs(a[:, None, :2].astype(np.float64) - b[None, :, :2]), 0)
+    yield out, side.prod(-1) / (2 - side.prod(-1))
+    out.backward(draw.tensor(np.ones((21, 21), np.float32)))
+    yield np.isfinite(np.asarray(x.grad.detach().cpu())).all(), True  # type: ignore[union-attr]
+    order = draw.tensor(np.arange(21, dtype=np.float32))
+    yield ops_boxes.nms(draw.tensor(np.tile(a[:1], (21, 1))), order, 0.5), [20]
 
 
 @_check

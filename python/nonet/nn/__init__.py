@@ -43,10 +43,11 @@ from nonet.nn.batchnorm import (
     LocalResponseNorm,
 )
 from nonet.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
-from nonet.nn.conv import Conv1d, Conv2d
+from nonet.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from nonet.nn.distance import CosineSimilarity, PairwiseDistance
 from nonet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from nonet.nn.flatten import Flatten, Identity, Unflatten
+from nonet.nn.fold import Fold, Unfold
 from nonet.nn.folding import fuse
 from nonet.nn.linear import Bilinear, Linear
 from nonet.nn.loss import (
@@ -101,7 +102,9 @@ from nonet.nn.pooling import (
     MaxUnpool1d,
     MaxUnpool2d,
 )
+from nonet.nn.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nonet.nn.sparse import Embedding, EmbeddingBag
+from nonet.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from nonet.tensor import Buffer, Parameter
 
 __all__ = [
@@ -120,6 +123,7 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CELU",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -128,6 +132,8 @@ __all__ = [
     "ConstantPad3d",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
@@ -140,6 +146,7 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GELU",
     "GLU",
     "GaussianNLLLoss",
@@ -182,6 +189,8 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
     "RReLU",
@@ -211,6 +220,10 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

@@ -29,9 +29,11 @@ from nonet.ops.activation import (
 )
 from nonet.ops.channel_norm import batch_norm, group_norm, instance_norm
 from nonet.ops.conv import conv1d, conv2d
+from nonet.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 from nonet.ops.distance import cosine_similarity, normalize, pairwise_distance
 from nonet.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from nonet.ops.embedding import embedding, embedding_bag
+from nonet.ops.fold import fold, unfold
 from nonet.ops.index import one_hot
 from nonet.ops.loss_class import cross_entropy, multi_margin_loss, multilabel_margin_loss, nll_loss
 from nonet.ops.loss_distance import (
@@ -70,7 +72,9 @@ from nonet.ops.pool import (
     max_unpool1d,
     max_unpool2d,
 )
+from nonet.ops.resize import interpolate
 from nonet.ops.response_norm import local_response_norm
+from nonet.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from nonet.ops.softmax import log_softmax, softmax
 from nonet.ops.unary import sigmoid, tanh
 
@@ -87,8 +91,11 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -100,6 +107,7 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fold",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -111,6 +119,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -135,6 +144,8 @@ __all__ = [
     "one_hot",
     "pad",
     "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
@@ -156,4 +167,5 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
 ]

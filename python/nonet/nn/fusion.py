@@ -7,7 +7,7 @@ from typing import Any
 
 from nonet.nn.activation import GELU, ReLU, Sigmoid, Tanh
 from nonet.nn.batchnorm import BatchNorm1d, BatchNorm2d
-from nonet.nn.conv import Conv2d
+from nonet.nn.conv import Conv2d, ConvTranspose2d
 from nonet.nn.linear import Linear
 from nonet.nn.module import Module, _name_module
 from nonet.ops.conv import convolve
@@ -94,6 +94,10 @@ def _conv2d(layer: Any, input: Any, activation: str) -> Tensor:
     )
 
 
+def _conv_transpose2d(layer: Any, input: Any, activation: str) -> Tensor:
+    return layer._transposed(input, None, ACTIVATIONS[activation])
+
+
 def _batch_norm(layer: Any, input: Any, activation: str) -> Tensor:
     return layer.forward(input, activation)
 
@@ -102,6 +106,7 @@ _CALLS: dict[type, Callable[[Any, Any, str], Tensor]] = {
     BatchNorm1d: _batch_norm,
     BatchNorm2d: _batch_norm,
     Conv2d: _conv2d,
+    ConvTranspose2d: _conv_transpose2d,
     Linear: _linear,
 }
 # Activations that a layer's pass does not know.
@@ -109,4 +114,5 @@ _LACKS: dict[type, tuple[str, ...]] = {
     BatchNorm1d: ("gelu", "sigmoid", "tanh"),
     BatchNorm2d: ("gelu", "sigmoid", "tanh"),
     Conv2d: ("gelu",),
+    ConvTranspose2d: ("gelu",),
 }

@@ -52,6 +52,7 @@ from nonet.ops.compare import (
     ne,
 )
 from nonet.ops.conv import conv1d, conv2d
+from nonet.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 from nonet.ops.creation import (
     arange,
     empty,
@@ -187,6 +188,7 @@ from nonet.ops.shape import (
     view,
     view_as,
 )
+from nonet.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from nonet.ops.softmax import log_softmax, softmax
 from nonet.ops.sort import argsort, sort, topk
 from nonet.ops.unary import (
@@ -261,6 +263,7 @@ __all__ = [
     "cat",
     "ceil",
     "celu",
+    "channel_shuffle",
     "chunk",
     "clamp",
     "clip",
@@ -269,6 +272,8 @@ __all__ = [
     "contiguous",
     "conv1d",
     "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cos",
     "count_nonzero",
     "cumprod",
@@ -369,6 +374,8 @@ __all__ = [
     "pad",
     "permutation",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "pow",
     "prelu",
     "prod",

@@ -1,0 +1,34 @@
+// The three passes of a convolution on images [N, C, H, W], which the transposed convolution runs the other way round:
+// its forward pass is the gradient of an input, and the gradient of its input a forward pass. For ordinary sources.
+#pragma once
+
+#include "array/array.h"
+#include "ops/conv/conv.h"
+#include "ops/conv/layout.h"
+
+namespace nonet {
+
+// A sequence or an unbatched image as a batch of images, kernels of a sequence as those of images of height 1.
+Array as_images(const Array& x, int rank, bool batched);
+Array as_kernels(const Array& weight);
+// [N, O, OH, OW] as the rank of the input x, which has `rank` axes of pixels.
+Array like_input(const Array& y, const Array& x, int rank);
+
+// Stride, dilation, padding, groups and activation. Errors: ValueError.
+void check_options(const ConvOptions& options);
+// Of input, weight and bias. Errors: TypeError for dtypes, RuntimeError for devices.
+void check_dtypes(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options);
+
+// On the CPU, in float32; y, dx and dweight are written whole, the images nhwc, and are not empty. bias may be null.
+// y = f(bias + conv(x))
+void pass_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                  const Array& y);
+// dx = f(bias + the gradient of conv's input), f being o.activation
+void pass_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                const Array& dx);
+void pass_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
+
+// dY f'(Z) of images from Y = f(Z), in float32 and nhwc.
+Array pass_activation(const Array& dy, const Array& y, FusedActivation activation);
+
+}  // namespace nonet
