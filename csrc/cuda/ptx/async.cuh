@@ -130,7 +130,7 @@ NONET_DEVICE void tma_load_multicast(void* shared, const TensorMap* map, Mbarrie
   constexpr int rank = sizeof...(C);
   const int c[] = {static_cast<int>(coordinates)...};
   const auto mask = static_cast<uint16_t>(blocks);
-  static_assert(rank >= 2 && rank <= 4);
+  static_assert(rank >= 2 && rank <= 5);
   if constexpr (rank == 2) {
     NONET_TMA_LOAD("2d", "{%4, %5}", ".multicast::cluster", ", %3", "h"(mask), "r"(c[0]), "r"(c[1]));
   }
@@ -140,6 +140,10 @@ NONET_DEVICE void tma_load_multicast(void* shared, const TensorMap* map, Mbarrie
   if constexpr (rank == 4) {
     NONET_TMA_LOAD("4d", "{%4, %5, %6, %7}", ".multicast::cluster", ", %3", "h"(mask), "r"(c[0]), "r"(c[1]), "r"(c[2]),
                    "r"(c[3]));
+  }
+  if constexpr (rank == 5) {
+    NONET_TMA_LOAD("5d", "{%4, %5, %6, %7, %8}", ".multicast::cluster", ", %3", "h"(mask), "r"(c[0]), "r"(c[1]),
+                   "r"(c[2]), "r"(c[3]), "r"(c[4]));
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // A step is 128 bytes along K: 64 values of bfloat16 or 32 of TF32. Operands lie in shared memory as TMA swizzles them,
 // in rows of 128 bytes: [lines][128 bytes] where lines run along K, else (bfloat16 only) blocks of [64 k][64 lines],
-// which wgmma transposes. A block of threads stays for many tiles, and loads the next one's steps while it writes.
+// which wgmma transposes. A block of threads stays for many tiles, and loads the next one's steps while it writes. Two
+// blocks with neighbouring rows form a cluster where there are rows enough: each loads half of B's tile for both.
 #include "cuda/tensor_map.h"
 #include "ops/matmul/gemm.cuh"
 
@@ -38,17 +39,27 @@ NONET_DEVICE Coordinates coordinates_of(const TmaOperand& x, int line, int entry
   return {line, index(x.dimension[0]), index(x.dimension[1]), index(x.dimension[2])};
 }
 
-// The boxes of an operand's tile at a step.
-template <bool along_k, int lines>
-NONET_DEVICE void load_tile(const TmaOperand& x, unsigned char* to, Mbarrier* full, const Coordinates& at, int k) {
+// The boxes of `lines` lines of an operand, from `first` of a tile on, at a step: for this block, or for both of a
+// cluster.
+template <bool along_k, int lines, bool for_both = false>
+NONET_DEVICE void load_lines(const TmaOperand& x, unsigned char* to, Mbarrier* full, const Coordinates& at, int first,
+                             int k) {
   constexpr int boxes = along_k ? 1 : lines / 64;
   NONET_UNROLL
   for (int box = 0; box < boxes; ++box) {
-    const int x0 = along_k ? k : at.line + 64 * box, x1 = along_k ? at.line : k;
-    if (x.dimensions > 0) {
-      tma_load(to + box * box_bytes, &x.map, full, x0, x1, at.i0, at.i1, at.i2);
+    const int line = at.line + first + 64 * box;
+    const int x0 = along_k ? k : line, x1 = along_k ? line : k;
+    unsigned char* own = to + first * row_bytes + box * box_bytes;
+    if constexpr (for_both) {
+      if (x.dimensions > 0) {
+        tma_load_multicast(own, &x.map, full, 3, x0, x1, at.i0, at.i1, at.i2);
+      } else {
+        tma_load_multicast(own, &x.map, full, 3, x0, x1);
+      }
+    } else if (x.dimensions > 0) {
+      tma_load(own, &x.map, full, x0, x1, at.i0, at.i1, at.i2);
     } else {
-      tma_load(to + box * box_bytes, &x.map, full, x0, x1);
+      tma_load(own, &x.map, full, x0, x1);
     }
   }
 }
@@ -67,6 +78,8 @@ template <bool tf32, bool a_along_k, bool b_along_k, int tile_n>
 struct WgmmaTiles {
   static constexpr int max_threads = 128 * (consumers + 1);
   static constexpr int depth = row_bytes / (tf32 ? 4 : 2);
+  static constexpr bool pairs = tile_n > 64;  // blocks of a cluster load half of B each
+  static constexpr int b_lines = pairs ? tile_n / 2 : tile_n;
   static constexpr int a_bytes = tile_m * row_bytes, stage_bytes = a_bytes + tile_n * row_bytes;
   static constexpr int stages = ring_bytes / stage_bytes, panels = tile_n / 32;
   static constexpr int panel_bytes = panel_stage * static_cast<int>(sizeof(float));
@@ -81,11 +94,11 @@ struct WgmmaTiles {
     if (thread_rank() == 0) {
       for (int s = 0; s < stages; ++s) {
         mbarrier_init(&full[s], 1);
-        mbarrier_init(&empty[s], 4 * consumers);
+        mbarrier_init(&empty[s], 4 * consumers * cluster_blocks());
       }
       fence_mbarrier_init();
     }
-    block_sync();
+    cluster_sync();
     if (warp_index() >= 4 * consumers) {
       lower_registers<40>();
       if (thread_rank() == 128 * consumers) produce(job, tiles, full, empty);
@@ -93,6 +106,8 @@ struct WgmmaTiles {
       raise_registers<232>();
       consume(job, tiles, full, empty);
     }
+    warp_sync();
+    cluster_sync();  // the other block may still load into this one's memory, and arrive at its barriers
   }
 
   // One thread.
@@ -101,7 +116,8 @@ struct WgmmaTiles {
     prefetch_tensor_map(&b.map);
     auto* ring = shared_memory<unsigned char>();
     int stage = 0, round = 0;
-    for (int index = block_index().x; index < tiles; index += grid_size().x) {
+    const int blocks = cluster_blocks(), rank = cluster_rank();
+    for (int index = block_index().x / blocks; index < tiles; index += grid_size().x / blocks) {
       const Place place = place_of(job, index);
       int at = job.k_steps;  // the step within its product
       Coordinates a_at{}, b_at{};
@@ -109,14 +125,23 @@ struct WgmmaTiles {
         if (at == job.k_steps || step == place.from) {
           const int product = job.sums == 1 ? 0 : step / job.k_steps;
           at = step - product * job.k_steps;
-          a_at = coordinates_of(a, place.row * tile_m, place.entry, product);
+          a_at = coordinates_of(a, (place.row * blocks + rank) * tile_m, place.entry, product);
           b_at = coordinates_of(b, place.column * tile_n, place.entry, product);
         }
         if (round > 0) mbarrier_wait(&empty[stage], (round - 1) & 1);
         unsigned char* to = ring + stage * stage_bytes;
         mbarrier_arrive_expect(&full[stage], stage_bytes);
-        load_tile<a_along_k, tile_m>(a, to, &full[stage], a_at, at * depth);
-        load_tile<b_along_k, tile_n>(b, to + a_bytes, &full[stage], b_at, at * depth);
+        load_lines<a_along_k, tile_m>(a, to, &full[stage], a_at, 0, at * depth);
+        if constexpr (pairs) {
+          if (blocks > 1) {
+            load_lines<b_along_k, b_lines, true>(b, to + a_bytes, &full[stage], b_at, rank * b_lines, at * depth);
+          } else {
+            load_lines<b_along_k, b_lines>(b, to + a_bytes, &full[stage], b_at, 0, at * depth);
+            load_lines<b_along_k, b_lines>(b, to + a_bytes, &full[stage], b_at, b_lines, at * depth);
+          }
+        } else {
+          load_lines<b_along_k, b_lines>(b, to + a_bytes, &full[stage], b_at, 0, at * depth);
+        }
         if (++stage == stages) {
           stage = 0;
           ++round;
@@ -130,7 +155,8 @@ struct WgmmaTiles {
     const int group = warp_index() / 4;
     float* panel_memory = shared_memory<float>(stages * stage_bytes + warp_index() * panel_bytes);
     int stage = 0, round = 0;
-    for (int index = block_index().x; index < tiles; index += grid_size().x) {
+    const int blocks = cluster_blocks(), rank = cluster_rank();
+    for (int index = block_index().x / blocks; index < tiles; index += grid_size().x / blocks) {
       const Place place = place_of(job, index);
       float sum[tile_n / 2];
       NONET_UNROLL
@@ -152,7 +178,7 @@ struct WgmmaTiles {
         }
         wgmma_commit();
         wgmma_wait<1>();
-        if (before >= 0 && lane_index() == 0) mbarrier_arrive(&empty[before]);
+        if (before >= 0) release(&empty[before]);
         before = stage;
         if (++stage == stages) {
           stage = 0;
@@ -160,14 +186,24 @@ struct WgmmaTiles {
         }
       }
       wgmma_wait<0>(sum);
-      if (before >= 0 && lane_index() == 0) mbarrier_arrive(&empty[before]);
-      const int64_t row = static_cast<int64_t>(place.row) * tile_m + warp_index() * 16;
+      if (before >= 0) release(&empty[before]);
+      const int64_t row = (static_cast<int64_t>(place.row) * blocks + rank) * tile_m + warp_index() * 16;
       const int64_t column = static_cast<int64_t>(place.column) * tile_n;
-      for (int panel = 0; panel < panels && column + 32 * panel < job.n; ++panel) {
+      for (int panel = 0; panel < panels && row < job.m && column + 32 * panel < job.n; ++panel) {
         float v[16];
         pick(panel, sum, v);
         finish_panel(job.out, place.at[2], row, column + 32 * panel, v, panel_memory);
       }
+    }
+  }
+
+  // A warp has read a stage: it tells all whose loads go there.
+  NONET_DEVICE static void release(Mbarrier* empty) {
+    if (lane_index() != 0) return;
+    if constexpr (pairs) {
+      for (int rank = 0; rank < cluster_blocks(); ++rank) mbarrier_arrive_remote(empty, rank);
+    } else {
+      mbarrier_arrive(empty);
     }
   }
 
@@ -239,18 +275,22 @@ Status make_operand(TmaOperand& out, const Operand& x, int64_t lines, int64_t k,
 }
 
 template <bool tf32, bool a_along_k, bool b_along_k, int tile_n>
-Status launch_tiles(Stream stream, const Job& job) {
-  WgmmaTiles<tf32, a_along_k, b_along_k, tile_n> kernel;
+Status launch_tiles(Stream stream, Job job) {
+  using Kernel = WgmmaTiles<tf32, a_along_k, b_along_k, tile_n>;
+  // A cluster's rows count as one tile. An odd last one is no waste if there are many.
+  const int cluster = Kernel::pairs && (job.tiles_m % 2 == 0 || job.tiles_m > 16) ? 2 : 1;
+  job.tiles_m = divide_up(job.tiles_m, cluster);
+  Kernel kernel;
   Status status = make_operand(kernel.a, job.a, job.m, job.k, job.batch, 0, tf32, tile_m);
-  if (status.ok()) status = make_operand(kernel.b, job.b, job.n, job.k, job.batch, 1, tf32, tile_n);
+  if (status.ok()) status = make_operand(kernel.b, job.b, job.n, job.k, job.batch, 1, tf32, Kernel::b_lines);
   if (!status.ok()) return status;
-  const int blocks = static_cast<int>(blocks_of(job));
-  const int most = multiprocessors();
-  return launch({.grid = {blocks < most ? blocks : most},
-                 .block = {decltype(kernel)::max_threads},
-                 .shared_bytes = decltype(kernel)::shared_bytes,
+  const int tiles = static_cast<int>(blocks_of(job)), most = multiprocessors() / cluster;
+  return launch({.grid = {(tiles < most ? tiles : most) * cluster},
+                 .block = {Kernel::max_threads},
+                 .shared_bytes = Kernel::shared_bytes,
+                 .cluster = {cluster},
                  .stream = stream},
-                kernel, job, blocks);
+                kernel, job, tiles);
 }
 
 template <bool tf32, bool a_along_k, bool b_along_k>
