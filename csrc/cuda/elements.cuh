@@ -52,6 +52,21 @@ NONET_DEVICE void for_packs(int64_t n, bool packed, const Body& body) {
   for_grid(n - packs * pack, [&](int64_t i) { body(packs * pack + i, Count<1>{}); });
 }
 
+// The same for bodies that are long enough for a loop of their own: the compiler may not repeat them.
+template <int pack, class Body>
+NONET_DEVICE void for_long_packs(int64_t n, bool packed, const Body& body) {
+  const int64_t thread = static_cast<int64_t>(block_index().x) * block_size().x + thread_index().x;
+  const int64_t step = static_cast<int64_t>(grid_size().x) * block_size().x;
+  int64_t begin = 0;
+  if constexpr (pack > 1) {
+    begin = packed ? n / pack * pack : 0;
+    NONET_ROLLED
+    for (int64_t i = thread * pack; i < begin; i += step * pack) body(i, Count<pack>{});
+  }
+  NONET_ROLLED
+  for (int64_t i = begin + thread; i < n; i += step) body(i, Count<1>{});
+}
+
 // How many elements lie before the first pack that is aligned in all arrays, or -1 if there is none.
 template <int pack, class T, class... Others>
 NONET_DEVICE int head_of(const T* p, const Others*... others) {
@@ -70,8 +85,10 @@ NONET_DEVICE void for_span(int64_t begin, int64_t end, int head, int lane, int w
     edge = begin + head < end ? begin + head : end;
     last = edge + (end - edge) / pack * pack;
   }
+  NONET_ROLLED
   for (int64_t i = edge + int64_t{lane} * pack; i < last; i += int64_t{width} * pack) body(i, Count<pack>{});
   const int64_t before = edge - begin;
+  NONET_ROLLED
   for (int64_t i = lane; i < before + end - last; i += width) {
     body(i < before ? begin + i : last + i - before, Count<1>{});
   }

@@ -18,8 +18,9 @@
 // Rules: no asm, <<<>>> or static __shared__ outside csrc/cuda. Shared memory is what the launch asks for, obtained by
 // shared_memory<T>(byte_offset), 1024-byte aligned, undefined at first. Arguments and the kernel object's members are
 // trivially copyable; a TensorMap is one of them. expf, tanhf, fmaf, sqrtf … are C's, in both worlds; fast_… are the
-// hardware's approximations. NONET_UNROLL stands before a loop to unroll. Functions of an architecture that the code is
-// not compiled for trap; `arch` (75, 80, 90) is a constant to choose by in device code.
+// hardware's approximations. NONET_UNROLL stands before a loop to unroll, NONET_ROLLED before one to leave as it is.
+// Functions of an architecture that the code is not compiled for trap; `arch` (75, 80, 90) is a constant to choose by
+// in device code.
 //
 // Launch
 //   Status launch(LaunchConfig, kernel, args...)       .code 0 is success; .text. Never throws. Asynchronous on the

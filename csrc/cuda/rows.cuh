@@ -2,7 +2,7 @@
 //
 //   template <class T, int items>                         // elements of a thread
 //   struct Kernel {
-//     static constexpr int max_threads = row_threads;
+//     static constexpr int max_threads = 1024;
 //     NONET_DEVICE void operator()(const T* x, T* y, RowShape shape) const {
 //       const RowSlots<T, items> slots(shape);
 //       float v[items];
@@ -11,7 +11,7 @@
 //       slots.store(y, v);
 //     }
 //   };
-//   run_rows<T, 32>(stream, rows, n, aligned, [&](auto items, const RowLaunch& go) {
+//   run_rows<T, 16, 1024>(stream, rows, n, aligned, [&](auto items, const RowLaunch& go) {
 //     go(Kernel<T, decltype(items)::value>{}, x, y);
 //   });
 #pragma once
@@ -21,8 +21,6 @@
 #include "cuda/warp.cuh"
 
 namespace nonet::NONET_CUDA_NS {
-
-constexpr int row_threads = 512;
 
 struct RowShape {
   int64_t rows;
@@ -40,9 +38,7 @@ struct RowSlots {
   int lane;
 
   NONET_DEVICE explicit RowSlots(const RowShape& shape)
-      : shape(shape),
-        row((int64_t{block_index().x} * block_size().x + thread_rank()) / shape.width),
-        lane(thread_rank() % shape.width) {}
+      : shape(shape), row(group_index(shape.width)), lane(group_lane(shape.width)) {}
 
   NONET_DEVICE bool inside() const { return row < shape.rows; }
   NONET_DEVICE bool first() const { return inside() && lane == 0; }
@@ -111,7 +107,7 @@ struct RowLaunch {
   RowShape shape;
   int threads;
   int64_t blocks;
-  int shared_bytes = row_threads / 32 * 16;  // 16 for every warp
+  int shared_bytes = 32 * 16;  // 16 for every warp
 
   // The kernel with args and then the shape.
   template <class Kernel, class... Args>
@@ -120,38 +116,34 @@ struct RowLaunch {
   }
 };
 
-// body(Count<items>, launch) for rows of n up to 4096, 8192, 16384 where `most`, the elements of a thread, is 8,
-// 16, 32.
-template <class T, int most, class Body>
+// body(Count<items>, launch) for rows of n up to items * threads: up to 8 or 16 elements to each of up to 512 or 1024
+// threads, the max_threads of the kernel.
+template <class T, int items, int threads, class Body>
 void run_rows(Stream stream, int64_t rows, int64_t n, bool aligned, const Body& body) {
-  const auto with = [&](auto items, int width) {
-    int threads = width < 32 ? 32 : width;
-    while (width <= 32 && threads < 256 && threads < rows * width) threads *= 2;
-    const int64_t groups = threads / width;
+  const auto with = [&](auto count, int width) {
+    int block = width < 32 ? 32 : width;
+    while (width <= 32 && block < 256 && block < rows * width) block *= 2;
+    const int64_t groups = block / width;
     const RowShape shape{rows, static_cast<int>(n), width,
-                         aligned && n % RowSlots<T, decltype(items)::value>::pack == 0};
-    body(items, RowLaunch{stream, shape, threads, (rows + groups - 1) / groups});
+                         aligned && n % RowSlots<T, decltype(count)::value>::pack == 0};
+    body(count, RowLaunch{stream, shape, block, (rows + groups - 1) / groups});
   };
-  if (n <= 128) {
-    int width = 1;
-    while (4 * width < n) width *= 2;
-    return with(Count<4>{}, width);
+  int width = 1;
+  while (4 * width < n && width < 32) width *= 2;
+  if (4 * width >= n) return with(Count<4>{}, width);
+  if (8 * width >= n) return with(Count<8>{}, width);
+  if constexpr (items > 8) {
+    if (16 * width >= n) return with(Count<16>{}, width);
   }
-  if (n <= 256) return with(Count<8>{}, 32);
-  if constexpr (most == 8) {
-    if (n <= 512) return with(Count<8>{}, 64);
-  } else {
-    if (n <= 512) return with(Count<16>{}, 32);
+  // Blocks; few elements to each thread while there are not many threads.
+  width = 64;
+  const int few = items > 8 ? 256 : threads;
+  while (8 * width < n && width < few) width *= 2;
+  if (8 * width >= n) return with(Count<8>{}, width);
+  if constexpr (items > 8) {
+    while (16 * width < n && width < threads) width *= 2;
+    with(Count<16>{}, width);
   }
-  if (n <= 1024) return with(Count<8>{}, 128);
-  if (n <= 2048) return with(Count<8>{}, 256);
-  if constexpr (most == 8) {
-    return with(Count<8>{}, 512);
-  } else {
-    if (n <= 4096) return with(Count<16>{}, 256);
-    if (n <= 8192) return with(Count<16>{}, 512);
-  }
-  if constexpr (most >= 32) with(Count<32>{}, 512);
 }
 
 }  // namespace nonet::NONET_CUDA_NS

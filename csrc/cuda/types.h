@@ -11,10 +11,12 @@
 #define NONET_CUDA_NS cuda
 #define NONET_DEVICE __device__ __forceinline__
 #define NONET_UNROLL _Pragma("unroll")
+#define NONET_ROLLED _Pragma("unroll 1")
 #else
 #define NONET_CUDA_NS emulator
 #define NONET_DEVICE inline
 #define NONET_UNROLL
+#define NONET_ROLLED
 #endif
 
 namespace nonet::NONET_CUDA_NS {

@@ -40,6 +40,7 @@ NONET_DEVICE T move_words(T x, const Move& move) {
 // T: 4, 8 or 16 bytes.
 template <class T, class Combine>
 NONET_DEVICE T warp_reduce(T x, const Combine& combine, int width = 32) {
+  NONET_ROLLED
   for (int step = width / 2; step > 0; step /= 2) {
     x = combine(x, move_words(x, [=](auto word) { return shuffle_xor(word, step); }));
   }
@@ -63,12 +64,21 @@ NONET_DEVICE T block_reduce(T x, const Combine& combine, T* scratch) {
   if (lane_index() == 0) scratch[warp_index()] = x;
   block_sync();
   x = scratch[0];
+  NONET_ROLLED
   for (int w = 1; w < warps; ++w) x = combine(x, scratch[w]);
   block_sync();
   return x;
 }
-// Of groups of `width` threads: a power of two up to 32, or, where it is more, the whole block. The same result in all
-// threads of a group. Every thread of the block calls it.
+// The groups of `width` threads that a grid consists of: a power of two up to 32, or the whole block. Which one a
+// thread belongs to, and its place there.
+NONET_DEVICE int64_t group_index(int width) {
+  return (int64_t{block_index().x} * block_size().x + thread_rank()) >> count_bits(static_cast<uint32_t>(width - 1));
+}
+NONET_DEVICE int group_lane(int width) {
+  return thread_rank() & (width - 1);
+}
+
+// The same result in all threads of a group. Every thread of the block calls it.
 template <class T, class Combine>
 NONET_DEVICE T group_reduce(T x, const Combine& combine, int width, T* scratch) {
   return width <= 32 ? warp_reduce(x, combine, width) : block_reduce(x, combine, scratch);

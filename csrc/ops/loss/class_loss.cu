@@ -17,7 +17,7 @@ struct Scale {
     if (uniform && whole == 1.f) return;
     constexpr int pack = pack_size<T>();
     const bool packed = is_aligned<pack>(d) && (uniform || (inner == 1 ? classes : inner) % pack == 0);
-    for_packs<pack>(n, packed, [&](int64_t i, auto count) {
+    for_long_packs<pack>(n, packed, [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
       Pack<T, size> v = load_pack<size>(d + i);
       const int64_t row = quotient(i, inner);
@@ -60,7 +60,7 @@ struct Target {
 template <class T>
 struct Nll {
   NONET_DEVICE void operator()(const T* x, Target target, float* loss, ClassAxis axis) const {
-    for_grid(axis.outer * axis.inner, [&](int64_t position) {
+    for_long_packs<1>(axis.outer * axis.inner, false, [&](int64_t position, auto) {
       float out = 0.f;
       target.at(position, axis, [&](int64_t at, float weight) { out = at < 0 ? NAN : -as_float(x[at]) * weight; });
       loss[position] = out;
@@ -82,7 +82,7 @@ struct NllGradient {
   NONET_DEVICE void operator()(const float* dloss, bool uniform, Target target, const double* divisor, T* dx,
                                ClassAxis axis) const {
     const float scale = divisor == nullptr ? 1.f : static_cast<float>(1. / *divisor);
-    for_grid(axis.outer * axis.inner, [&](int64_t position) {
+    for_long_packs<1>(axis.outer * axis.inner, false, [&](int64_t position, auto) {
       target.at(position, axis, [&](int64_t at, float weight) {
         if (at >= 0) dx[at] = from_float<T>(-weight * scale * dloss[uniform ? 0 : position]);
       });

@@ -25,18 +25,30 @@ float* pointer(const Array& array) {
   return array.defined() ? array.data<float>() : nullptr;
 }
 
-ClassLoss device_losses(const CrossEntropyTask& task, const Array& logits, const Array& target, bool want_dx,
+ClassLoss device_losses(const CrossEntropyTask& task, const Array& x, const Array& target, bool want_dx,
                         bool want_dtarget, bool in_place) {
-  const auto [outer, classes, inner] = class_axis(logits.shape(), op);
+  const auto [outer, classes, inner] = class_axis(x.shape(), op);
   const ReducePlan plan = reduce_plan(outer, classes, inner);
+  if (!columns_fit(plan)) {  // as rows, in the same order of positions
+    const int a = class_axis_of(x.shape());
+    const Array wanted = task.probabilities ? axis_last(target, a) : target.reshape({outer * inner});
+    ClassLoss out = device_losses(task, axis_last(x, a), wanted, want_dx, want_dtarget, true);
+    out.loss = out.loss.reshape(position_shape(x.shape()));
+    if (want_dx) out.dx = axis_back(out.dx, x.shape(), a);
+    if (out.dtarget.defined()) out.dtarget = axis_back(out.dtarget, x.shape(), a);
+    return out;
+  }
+  const Array logits = task.probabilities ? x.to(DType::float32) : x;
   const auto smoothing = static_cast<float>(task.smoothing);
-  const auto scratch = [&](int64_t registers) { return slice_scratch(plan, registers, logits.device()); };
+  const auto scratch = [&](int64_t registers) {
+    return inner == 1 ? slice_scratch(plan, registers, x.device()) : Array();
+  };
   ClassLoss out{Array(position_shape(logits.shape()), DType::float32, Format::plain, logits.device()), {}, {}};
   if (want_dx) out.dx = in_place ? logits : empty_like(logits);
   if (want_dtarget && task.probabilities) out.dtarget = empty_like(target);
   if (out.loss.numel() == 0) return out;
   if (task.probabilities) {
-    on_device(&CrossEntropyDevice::probability, op, out.loss, logits.dtype(), logits, target, task.weight, smoothing,
+    on_device(&CrossEntropyDevice::probability, op, out.loss, logits, target, task.weight, smoothing,
               static_cast<float>(1. / task.divisor), out.loss, out.dx, out.dtarget, plan,
               scratch(CrossEntropyDevice::registers_probability));
     return out;

@@ -68,7 +68,7 @@ NONET_DEVICE RowSoftmax softmax_of(const float (&v)[items], int width, float* sc
 
 template <class T, int items>
 struct IndexRows {
-  static constexpr int max_threads = row_threads;
+  static constexpr int max_threads = 1024;
 
   NONET_DEVICE void operator()(const T* x, const IndexTarget& target, float* loss, T* dx, const RowShape& shape) const {
     const RowSlots<T, items> slots(shape);
@@ -118,13 +118,13 @@ struct ProbabilityTarget {
   NONET_DEVICE float factor(float q, int64_t c) const { return weight_of(c) * fmaf(q, keep, smooth); }
 };
 
-template <class T, int items>
+template <int items>
 struct ProbabilityRows {
-  static constexpr int max_threads = row_threads;
+  static constexpr int max_threads = 512;
 
-  NONET_DEVICE void operator()(const T* x, const ProbabilityTarget& target, float* loss, T* dx, float* dq,
+  NONET_DEVICE void operator()(const float* x, const ProbabilityTarget& target, float* loss, float* dx, float* dq,
                                const RowShape& shape) const {
-    const RowSlots<T, items> slots(shape);
+    const RowSlots<float, items> slots(shape);
     auto* scratch = shared_memory<float>();
     float v[items];
     float b[items];
@@ -193,6 +193,7 @@ struct LossState {
 template <class T>
 struct IndexRule : LossState::Rule {
   static constexpr int pack = pack_size<T>();
+  static constexpr int batch = pack > 4 ? 1 : 2;
   using Local = Wanted;
   struct Shared {
     float largest;
@@ -246,25 +247,25 @@ struct IndexRule : LossState::Rule {
   }
 };
 
-template <class T, int count>
+template <int count>
 struct Pair {
-  Pack<T, count> x;
+  Pack<float, count> x;
   Pack<float, count> q;
 };
 
-template <class T>
 struct ProbabilityRule : LossState::Rule {
   static constexpr int pack = 4;
+  static constexpr int batch = 2;
   using Local = Nothing;
   struct Shared {
     float largest;
     float p;
     float log_total;
   };
-  const T* x;
+  const float* x;
   ProbabilityTarget target;
   float* loss;
-  T* dx;
+  float* dx;
   float* dq;
   bool rows;
 
@@ -275,12 +276,12 @@ struct ProbabilityRule : LossState::Rule {
     return head_of<pack>(x + at, target.q + at, third + at, (dx == nullptr ? x : dx) + at);
   }
   template <int count>
-  NONET_DEVICE Pair<T, count> load(int64_t at, int64_t) const {
+  NONET_DEVICE Pair<count> load(int64_t at, int64_t) const {
     return {load_pack<count>(x + at), load_pack<count>(target.q + at)};
   }
   template <int count>
-  NONET_DEVICE void take(LossState& state, Nothing, const Pair<T, count>& items, int k, int64_t c) const {
-    state.take(as_float(items.x[k]), target.factor(items.q[k], c));
+  NONET_DEVICE void take(LossState& state, Nothing, const Pair<count>& items, int k, int64_t c) const {
+    state.take(items.x[k], target.factor(items.q[k], c));
   }
   NONET_DEVICE Shared share(const LossState& state, int64_t, int64_t position) const {
     const float total = state.softmax.normalizer();
@@ -289,15 +290,15 @@ struct ProbabilityRule : LossState::Rule {
     return {state.softmax.largest, state.mass * target.scale / total, log_total};
   }
   template <int count, class Of>
-  NONET_DEVICE void store(int64_t at, int64_t j, const Pair<T, count>& items, const Of& of) const {
-    Pack<T, count> d;
+  NONET_DEVICE void store(int64_t at, int64_t j, const Pair<count>& items, const Of& of) const {
+    Pack<float, count> d;
     Pack<float, count> e;
     NONET_UNROLL
     for (int k = 0; k < count; ++k) {
       const Shared s = of(k);
       const int64_t c = rows ? j + k : j;
-      const float v = as_float(items.x[k]) - s.largest;
-      d[k] = from_float<T>(fmaf(expf(v), s.p, -target.scale * target.factor(items.q[k], c)));
+      const float v = items.x[k] - s.largest;
+      d[k] = fmaf(expf(v), s.p, -target.scale * target.factor(items.q[k], c));
       e[k] = term(target.weight_of(c) * (target.keep * target.scale), v - s.log_total);
     }
     if (dx != nullptr) store_pack(dx + at, d);
@@ -316,31 +317,24 @@ void index(Stream stream, DType dtype, const void* x, const int64_t* target, int
     const auto* from = static_cast<const T*>(x);
     auto* to = static_cast<T*>(dx);
     const bool aligned = begins_aligned(x, dx);
-    if (plan.inner > 1 || scratch != nullptr) {
-      const IndexRule<T> rule{{}, from, wanted, loss, to, plan.inner == 1};
-      return run_slices(stream, rule, plan, aligned, scratch);
-    }
-    run_rows<T, 32>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
+    const IndexRule<T> rule{{}, from, wanted, loss, to, plan.inner == 1};
+    if (plan.inner > 1) return run_column_slices(stream, rule, plan, aligned);
+    if (scratch != nullptr) return run_row_slices(stream, rule, plan, scratch);
+    run_rows<T, 16, 1024>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
       go(IndexRows<T, decltype(items)::value>{}, from, wanted, loss, to);
     });
   });
 }
 
-void probability(Stream stream, DType dtype, const void* x, const float* target, const float* weight, float smoothing,
-                 float scale, float* loss, void* dx, float* dq, const ReducePlan& plan, void* scratch) {
+void probability(Stream stream, const float* x, const float* target, const float* weight, float smoothing, float scale,
+                 float* loss, float* dx, float* dq, const ReducePlan& plan, void* scratch) {
   const ProbabilityTarget wanted{target, weight, 1.f - smoothing, smoothing / static_cast<float>(plan.n), scale};
-  visit_floating(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const auto* from = static_cast<const T*>(x);
-    auto* to = static_cast<T*>(dx);
-    const bool aligned = begins_aligned(x, target, dx, dq);
-    if (plan.inner > 1 || scratch != nullptr) {
-      const ProbabilityRule<T> rule{{}, from, wanted, loss, to, dq, plan.inner == 1};
-      return run_slices(stream, rule, plan, aligned, scratch);
-    }
-    run_rows<T, 16>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
-      go(ProbabilityRows<T, decltype(items)::value>{}, from, wanted, loss, to, dq);
-    });
+  const bool aligned = begins_aligned(x, target, dx, dq);
+  const ProbabilityRule rule{{}, x, wanted, loss, dx, dq, plan.inner == 1};
+  if (plan.inner > 1) return run_column_slices(stream, rule, plan, aligned);
+  if (scratch != nullptr) return run_row_slices(stream, rule, plan, scratch);
+  run_rows<float, 16, 512>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
+    go(ProbabilityRows<decltype(items)::value>{}, x, wanted, loss, dx, dq);
   });
 }
 

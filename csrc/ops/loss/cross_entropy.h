@@ -77,8 +77,9 @@ struct CrossEntropyDevice {
   void (*index)(Stream, DType dtype, const void* x, const int64_t* target, int64_t ignore, const float* weight,
                 const float* weight_sum, float smoothing, const double* divisor, float* loss, void* dx,
                 const ReducePlan& plan, void* scratch);
-  void (*probability)(Stream, DType dtype, const void* x, const float* target, const float* weight, float smoothing,
-                      float scale, float* loss, void* dx, float* dq, const ReducePlan& plan, void* scratch);
+  // x and dx: float32.
+  void (*probability)(Stream, const float* x, const float* target, const float* weight, float smoothing, float scale,
+                      float* loss, float* dx, float* dq, const ReducePlan& plan, void* scratch);
 };
 
 // The same for what needs no softmax.
@@ -94,8 +95,9 @@ struct ClassLossDevice {
                        const float* weight, const double* divisor, void* dx, ClassAxis axis);
 };
 
-// The gradients are computed where they are wanted, on a device in x's dtype. Errors: TypeError for dtypes, ValueError
-// for shapes, smoothing and an ignore_index beside probabilities, on the CPU IndexError for a class out of range.
+// The gradients are computed where they are wanted, in float32 or, on a device beside class indices, in x's dtype.
+// Errors: TypeError for dtypes, ValueError for shapes, smoothing and an ignore_index beside probabilities, on the CPU
+// IndexError for a class out of range.
 ClassLoss cross_entropy_forward(const Array& x, const Array& target, const Array* weight, int64_t ignore,
                                 double smoothing, Reduction reduction, bool want_dx, bool want_dtarget);
 // d of the forward pass times the incoming gradient; overwrites d.

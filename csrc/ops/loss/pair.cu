@@ -7,7 +7,17 @@ namespace nonet::NONET_CUDA_NS {
 
 namespace {
 
-constexpr int pack = 4;
+// Of the losses that networks spend time in; one element at a time is less code for the others.
+template <class Rule>
+constexpr int pack_of = 1;
+template <>
+constexpr int pack_of<pair::L1> = 4;
+template <>
+constexpr int pack_of<pair::Mse> = 4;
+template <>
+constexpr int pack_of<pair::SmoothL1> = 4;
+template <>
+constexpr int pack_of<pair::BceLogits> = 4;
 
 // Packs of the operands; absent ones are 1.
 template <int size>
@@ -28,16 +38,19 @@ struct Operands {
   }
 };
 
+template <int pack>
 NONET_DEVICE bool are_aligned(const PairOperands& in) {
   return is_aligned<pack>(in.x) && is_aligned<pack>(in.y) && is_aligned<pack>(in.a) && is_aligned<pack>(in.b);
 }
 
 template <class Rule>
 struct Forward {
+  static constexpr int pack = pack_of<Rule>;
+
   // Elements into `loss`, or where that is null the sum.
   NONET_DEVICE void operator()(const PairOperands& in, float* loss, int64_t n, const LossSum<float>& total) const {
     double sum = 0;
-    for_packs<pack>(n, are_aligned(in) && is_aligned<pack>(loss), [&](int64_t i, auto count) {
+    for_long_packs<pack>(n, are_aligned<pack>(in) && is_aligned<pack>(loss), [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
       const Operands<size> operands(in, i);
       Pack<float, size> out;
@@ -59,12 +72,14 @@ struct Gradients {
 
 template <class Rule>
 struct Backward {
+  static constexpr int pack = pack_of<Rule>;
+
   NONET_DEVICE void operator()(const PairOperands& in, const float* dloss, bool uniform, float scale,
                                const Gradients& out, int64_t n) const {
-    const bool packed = are_aligned(in) && is_aligned<pack>(out.x) && is_aligned<pack>(out.y) &&
+    const bool packed = are_aligned<pack>(in) && is_aligned<pack>(out.x) && is_aligned<pack>(out.y) &&
                         is_aligned<pack>(out.a) && (uniform || is_aligned<pack>(dloss));
     const float whole = uniform ? *dloss * scale : 0.f;
-    for_packs<pack>(n, packed, [&](int64_t i, auto count) {
+    for_long_packs<pack>(n, packed, [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
       const Operands<size> operands(in, i);
       Pack<float, size> g{};
@@ -91,6 +106,7 @@ void forward(Stream stream, PairLoss kind, const float* x, const float* y, const
              bool full, float* loss, double* parts, double divisor, int64_t n) {
   const PairOperands in{x, y, a, b, c, full};
   pair::visit_rule(kind, [&](auto rule) {
+    constexpr int pack = pack_of<decltype(rule)>;
     const Forward<decltype(rule)> kernel;
     const LossSum<float> sum{divisor, nullptr, parts, loss};
     if (parts == nullptr) return run_elements(stream, (n + pack - 1) / pack, kernel, in, loss, n, sum);
@@ -102,6 +118,7 @@ void backward(Stream stream, PairLoss kind, const float* x, const float* y, cons
               bool full, const float* dloss, bool uniform, float scale, float* dx, float* dy, float* da, int64_t n) {
   const PairOperands in{x, y, a, b, c, full};
   pair::visit_rule(kind, [&](auto rule) {
+    constexpr int pack = pack_of<decltype(rule)>;
     run_elements(stream, (n + pack - 1) / pack, Backward<decltype(rule)>{}, in, dloss, uniform, scale,
                  Gradients{dx, dy, da}, n);
   });

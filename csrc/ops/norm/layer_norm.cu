@@ -14,7 +14,7 @@ NONET_DEVICE float inverse_root(float x) {
 // ---------------------------------------------------------------- rows in registers
 template <class T, int items>
 struct ForwardRows {
-  static constexpr int max_threads = row_threads;
+  static constexpr int max_threads = 1024;
 
   NONET_DEVICE void operator()(const T* x, const float* gamma, const float* beta, T* y, float* mean, float* rstd,
                                float eps, const RowShape& shape) const {
@@ -201,6 +201,7 @@ struct Pair {
 template <class T>
 struct BackwardInputs {
   static constexpr int pack = pack_size<T>();
+  static constexpr int batch = 2;
   const T* dy;
   const T* x;
   const float* mean;
@@ -293,7 +294,7 @@ void forward(Stream stream, DType dtype, const void* x, const float* gamma, cons
       const ForwardRule<T> rule{{}, from, gamma, beta, to, mean, rstd, static_cast<double>(plan.n), eps};
       return run_row_slices(stream, rule, plan, scratch);
     }
-    run_rows<T, 32>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
+    run_rows<T, 16, 1024>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
       go(ForwardRows<T, decltype(items)::value>{}, from, gamma, beta, to, mean, rstd, eps);
     });
   });
@@ -304,7 +305,7 @@ void backward(Stream stream, DType dtype, const void* dy, const void* x, const f
   visit_floating(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const bool aligned = begins_aligned(dy, x, gamma, dx);
-    run_rows<T, 8>(stream, rows, n, aligned, [&](auto items, RowLaunch go) {
+    run_rows<T, 8, 512>(stream, rows, n, aligned, [&](auto items, RowLaunch go) {
       constexpr int count = decltype(items)::value;
       // Few rows go to as many blocks as there are parts, each with as few groups as that takes.
       go.blocks = rows < LayerNormDevice::blocks ? rows : LayerNormDevice::blocks;
@@ -341,7 +342,7 @@ void backward_parameters(Stream stream, DType dtype, const void* dy, const void*
     using T = typename decltype(type)::type;
     const ParametersRule<T> rule{
         {static_cast<const T*>(dy), static_cast<const T*>(x), mean, rstd}, sums, column_plan.inner};
-    run_fold(stream, rule, column_plan, begins_aligned(dy, x), parts);
+    run_fold_columns(stream, rule, column_plan, begins_aligned(dy, x), parts);
   });
 }
 

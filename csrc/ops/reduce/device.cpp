@@ -43,12 +43,17 @@ Array reduce_parts(const ReducePlan& plan, Device device) {
   return plan.spans > 1 ? scratch(plan.outer * plan.inner * plan.spans, device) : Array();
 }
 
+namespace {
+constexpr int64_t few_slices = 64;  // worth more blocks than one each if they are long
+}
+
 Array slice_scratch(const ReducePlan& plan, int64_t registers, Device device) {
-  // Few long slices are worth more blocks than one each.
-  constexpr int64_t few = 64;
-  const bool whole = plan.inner == 1 ? plan.n <= registers && (plan.n <= 4096 || plan.outer >= few)
-                                     : plan.n <= 256 || plan.outer * (plan.inner / 128) >= few;
-  return whole ? Array() : scratch(plan.outer * plan.inner * (plan.spans > 1 ? 1 + plan.spans : 1), device);
+  if (plan.n <= registers && (plan.n <= 4096 || plan.outer >= few_slices)) return {};
+  return scratch(plan.outer * (plan.spans > 1 ? 1 + plan.spans : 1), device);
+}
+
+bool columns_fit(const ReducePlan& plan) {
+  return plan.inner <= 1 || plan.n <= 256 || plan.outer * (plan.inner / 128) >= few_slices;
 }
 
 namespace {

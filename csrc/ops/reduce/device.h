@@ -8,9 +8,11 @@ namespace nonet {
 
 // Scratch for the parts of a plan; undefined if there is one per result.
 Array reduce_parts(const ReducePlan& plan, Device device);
-// Scratch for maps of slices (slices.cuh); undefined where rows of up to `registers` elements are held in registers, or
-// columns belong to one block.
+// Scratch for maps of rows (slices.cuh), which are of inner 1; undefined where rows of up to `registers` elements are
+// held in registers.
 Array slice_scratch(const ReducePlan& plan, int64_t registers, Device device);
+// Whether slices are rows, or columns of which one block each is enough. (Others are brought together as rows.)
+bool columns_fit(const ReducePlan& plan);
 
 // The fold divided by a number; floats.
 Array device_fold(const Array& x, const Axes& axes, bool keepdim, Fold op, float divisor, const char* name);

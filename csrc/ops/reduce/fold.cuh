@@ -4,6 +4,7 @@
 //     struct State;                       // what is known of a part: trivially copyable, 4, 8 or 16 bytes
 //     struct Local;                       // what a result wants to know of its first element, or of another array
 //     static constexpr int pack;          // elements of a vector load
+//     static constexpr int batch;         // optional: how many loads are under way; 4, or 2 of larger packs
 //     State identity() const;
 //     Local local(int64_t first, int64_t result) const;           // first: offset of x[o, 0, i]; read if n > 0
 //     int head(int64_t at) const;         // elements from offset `at` to where packs are aligned; -1: none are
@@ -57,14 +58,23 @@ namespace detail {
 
 constexpr int fold_threads = 256;
 
+template <class Rule>
+constexpr int batch_of() {
+  if constexpr (requires { Rule::batch; }) {
+    return Rule::batch;
+  } else {
+    return Rule::pack > 4 ? 2 : 4;
+  }
+}
+
 // Over j in [begin, end), which lie side by side; lane `lane` of `width`.
 template <class Rule>
 NONET_DEVICE typename Rule::State fold_row(const Rule& rule, const typename Rule::Local& local, int64_t first,
                                            int64_t begin, int64_t end, int lane, int width) {
   using State = typename Rule::State;
   constexpr int pack = Rule::pack;
-  constexpr int chains = 4;                // independent of each other, for the sake of speed and of rounding
-  constexpr int batch = pack > 4 ? 2 : 4;  // loads under way
+  constexpr int batch = batch_of<Rule>();
+  constexpr int chains = pack * batch < 4 ? 1 : 4;  // independent of each other: for speed, and less rounding
   State part[chains];
   NONET_UNROLL
   for (int k = 0; k < chains; ++k) part[k] = rule.identity();
@@ -76,28 +86,35 @@ NONET_DEVICE typename Rule::State fold_row(const Rule& rule, const typename Rule
   }
   const int64_t step = int64_t{width} * pack;
   int64_t j = edge + int64_t{lane} * pack;
-  for (; j + (batch - 1) * step < last; j += batch * step) {
-    decltype(rule.template load<pack>(0, 0)) items[batch];
-    NONET_UNROLL
-    for (int b = 0; b < batch; ++b) items[b] = rule.template load<pack>(first + j + b * step, j + b * step);
-    NONET_UNROLL
-    for (int b = 0; b < batch; ++b) {
+  if constexpr (batch > 1) {
+    NONET_ROLLED
+    for (; j + (batch - 1) * step < last; j += batch * step) {
+      decltype(rule.template load<pack>(0, 0)) items[batch];
       NONET_UNROLL
-      for (int k = 0; k < pack; ++k) rule.take(part[k % chains], local, items[b], k, j + b * step + k);
+      for (int b = 0; b < batch; ++b) items[b] = rule.template load<pack>(first + j + b * step, j + b * step);
+      NONET_UNROLL
+      for (int b = 0; b < batch; ++b) {
+        NONET_UNROLL
+        for (int k = 0; k < pack; ++k) rule.take(part[(b * pack + k) % chains], local, items[b], k, j + b * step + k);
+      }
     }
   }
+  NONET_ROLLED
   for (; j < last; j += step) {
     const auto items = rule.template load<pack>(first + j, j);
     NONET_UNROLL
     for (int k = 0; k < pack; ++k) rule.take(part[k % chains], local, items, k, j + k);
   }
-  // What is left before and behind the packs.
-  const int64_t rest = edge - begin + end - last;
-  for (int64_t i = lane; i < rest; i += width) {
-    const int64_t at = i < edge - begin ? begin + i : last + i - (edge - begin);
-    rule.take(part[0], local, rule.template load<1>(first + at, at), 0, at);
+  if constexpr (pack > 1) {  // what is left before and behind the packs
+    const int64_t rest = edge - begin + end - last;
+    NONET_ROLLED
+    for (int64_t i = lane; i < rest; i += width) {
+      const int64_t at = i < edge - begin ? begin + i : last + i - (edge - begin);
+      rule.take(part[0], local, rule.template load<1>(first + at, at), 0, at);
+    }
   }
-  return rule.join(rule.join(part[0], part[1]), rule.join(part[2], part[3]));
+  if constexpr (chains == 1) return part[0];
+  return rule.join(rule.join(part[0], part[1 % chains]), rule.join(part[2 % chains], part[3 % chains]));
 }
 
 // Of `width` threads, a power of two up to 32 or the whole block; the result counts in the first of them.
@@ -111,9 +128,15 @@ NONET_DEVICE typename Rule::State join_threads(const Rule& rule, typename Rule::
   if (lane_index() == 0) scratch[warp_index()] = state;
   block_sync();
   if (thread_rank() == 0) {
+    NONET_ROLLED
     for (int w = 1; w < width / 32; ++w) state = rule.join(state, scratch[w]);
   }
   return state;
+}
+
+// part / spans. There are 2^32 parts only where each is a result.
+NONET_DEVICE int64_t result_of_part(int64_t part, int64_t spans) {
+  return spans == 1 ? part : static_cast<uint32_t>(part) / static_cast<uint32_t>(spans);
 }
 
 // inner = 1: `width` threads to a part.
@@ -123,24 +146,42 @@ struct FoldRows {
   Rule rule;
 
   NONET_DEVICE void operator()(const ReducePlan& plan, int width, typename Rule::State* parts) const {
-    const int64_t part = (int64_t{block_index().x} * block_size().x + thread_rank()) / width;
-    const int64_t row = quotient(part, plan.spans);
+    const int64_t part = group_index(width);
+    const int64_t row = result_of_part(part, plan.spans);
     auto state = rule.identity();
     if (row < plan.outer) {
       const int64_t begin = (part - row * plan.spans) * plan.span;
       const int64_t end = begin + plan.span < plan.n ? begin + plan.span : plan.n;
       if (begin < end) {
         const int64_t first = row * plan.n;
-        state = fold_row(rule, rule.local(first, row), first, begin, end, thread_rank() % width, width);
+        state = fold_row(rule, rule.local(first, row), first, begin, end, group_lane(width), width);
       }
     }
     state = join_threads(rule, state, width);
-    if (row >= plan.outer || thread_rank() % width != 0) return;
+    if (row >= plan.outer || group_lane(width) != 0) return;
     if (parts != nullptr) {
       parts[part] = state;
     } else {
       rule.finish(state, row * plan.n, row);
     }
+  }
+};
+
+// How threads share columns: `columns` of them side by side, a power of two, with `count` columns each.
+struct Tiles {
+  int64_t part;    // which block of those with the same columns
+  int64_t column;  // the first of the thread
+  int row;         // of the thread in the block
+  int rows;
+
+  NONET_DEVICE Tiles(int64_t inner, int columns, int count) {
+    const int shift = count_bits(static_cast<uint32_t>(columns - 1));
+    const int64_t tile = int64_t{columns} * count;
+    const auto tiles = static_cast<uint32_t>((inner + tile - 1) >> count_bits(static_cast<uint32_t>(tile - 1)));
+    part = static_cast<uint32_t>(block_index().x) / tiles;
+    column = (block_index().x - part * tiles) * tile + group_lane(columns) * count;
+    row = thread_rank() >> shift;
+    rows = block_size().x >> shift;
   }
 };
 
@@ -152,40 +193,39 @@ struct FoldColumns {
   Rule rule;
 
   NONET_DEVICE void operator()(const ReducePlan& plan, int columns, bool packed, typename Rule::State* parts) const {
-    if (packed) {
-      fold<pack>(plan, columns, parts);
-    } else {
-      fold<1>(plan, columns, parts);
+    if constexpr (pack > 1) {
+      if (packed) return fold<pack>(plan, columns, parts);
     }
+    fold<1>(plan, columns, parts);
   }
 
   template <int count>
   NONET_DEVICE void fold(const ReducePlan& plan, int columns, typename Rule::State* parts) const {
     using State = typename Rule::State;
-    const int64_t tile = int64_t{columns} * count;
-    const int64_t tiles = (plan.inner + tile - 1) / tile;
-    const int64_t part = quotient(block_index().x, tiles);  // o * spans + s
-    const int64_t o = quotient(part, plan.spans);
-    const int64_t i = (block_index().x - part * tiles) * tile + thread_rank() % columns * count;
+    const Tiles tiles(plan.inner, columns, count);
+    const int64_t part = tiles.part;  // o * spans + s
+    const int64_t o = result_of_part(part, plan.spans);
+    const int64_t i = tiles.column;
     const int64_t begin = (part - o * plan.spans) * plan.span;
     const int64_t end = begin + plan.span < plan.n ? begin + plan.span : plan.n;
     const int64_t first = o * plan.n * plan.inner + i;
-    const int row = thread_rank() / columns;
-    const int rows = block_size().x / columns;
+    const int row = tiles.row;
+    const int rows = tiles.rows;
     State state[count];
     NONET_UNROLL
     for (int k = 0; k < count; ++k) state[k] = rule.identity();
     if (i < plan.inner && begin < end) {
       this->columns<count>(state, first, o * plan.inner + i, plan.inner, begin + row, end, rows);
     }
-    if (rows > 1) join_rows<count>(state, row, rows, columns);
+    const State* joined = join_rows<count>(state, row, rows, columns);
     if (row > 0 || i >= plan.inner) return;
-    NONET_UNROLL
+    NONET_ROLLED
     for (int k = 0; k < count; ++k) {
+      const State own = joined[k * block_size().x];
       if (parts != nullptr) {
-        parts[part * plan.inner + i + k] = state[k];
+        parts[part * plan.inner + i + k] = own;
       } else {
-        rule.finish(state[k], first + k, o * plan.inner + i + k);
+        rule.finish(own, first + k, o * plan.inner + i + k);
       }
     }
   }
@@ -194,22 +234,26 @@ struct FoldColumns {
   template <int count, class State>
   NONET_DEVICE void columns(State (&state)[count], int64_t first, int64_t result, int64_t inner, int64_t j, int64_t end,
                             int step) const {
-    constexpr int batch = 4;
+    constexpr int batch = batch_of<Rule>();
     typename Rule::Local local[count];
     NONET_UNROLL
     for (int k = 0; k < count; ++k) local[k] = rule.local(first + k, result + k);
-    for (; j + (batch - 1) * step < end; j += batch * step) {
-      decltype(rule.template load<count>(0, 0)) items[batch];
-      NONET_UNROLL
-      for (int b = 0; b < batch; ++b) {
-        items[b] = rule.template load<count>(first + (j + b * step) * inner, j + b * step);
-      }
-      NONET_UNROLL
-      for (int b = 0; b < batch; ++b) {
+    if constexpr (batch > 1) {
+      NONET_ROLLED
+      for (; j + (batch - 1) * step < end; j += batch * step) {
+        decltype(rule.template load<count>(0, 0)) items[batch];
         NONET_UNROLL
-        for (int k = 0; k < count; ++k) rule.take(state[k], local[k], items[b], k, j + b * step);
+        for (int b = 0; b < batch; ++b) {
+          items[b] = rule.template load<count>(first + (j + b * step) * inner, j + b * step);
+        }
+        NONET_UNROLL
+        for (int b = 0; b < batch; ++b) {
+          NONET_UNROLL
+          for (int k = 0; k < count; ++k) rule.take(state[k], local[k], items[b], k, j + b * step);
+        }
       }
     }
+    NONET_ROLLED
     for (; j < end; j += step) {
       const auto items = rule.template load<count>(first + j * inner, j);
       NONET_UNROLL
@@ -217,24 +261,29 @@ struct FoldColumns {
     }
   }
 
-  // Into the first row of threads, by a tree.
+  // By a tree into shared memory: what is returned is read by the first row of threads only, the k-th state from
+  // k * block_size().x on.
   template <int count, class State>
-  NONET_DEVICE void join_rows(State (&state)[count], int row, int rows, int columns) const {
-    State* shared = shared_memory<State>();
-    const int threads = rows * columns;
+  NONET_DEVICE const State* join_rows(State (&state)[count], int row, int rows, int columns) const {
+    State* own = shared_memory<State>() + thread_rank();
+    const int threads = block_size().x;
+    NONET_ROLLED
     for (int half = rows / 2; half > 0; half /= 2) {
       if (row >= half && row < 2 * half) {
         NONET_UNROLL
-        for (int k = 0; k < count; ++k) shared[k * threads + thread_rank()] = state[k];
+        for (int k = 0; k < count; ++k) own[k * threads] = state[k];
       }
       block_sync();
       if (row < half) {
         NONET_UNROLL
-        for (int k = 0; k < count; ++k) {
-          state[k] = rule.join(state[k], shared[k * threads + thread_rank() + half * columns]);
-        }
+        for (int k = 0; k < count; ++k) state[k] = rule.join(state[k], own[k * threads + half * columns]);
       }
     }
+    if (row == 0) {
+      NONET_UNROLL
+      for (int k = 0; k < count; ++k) own[k * threads] = state[k];
+    }
+    return own;
   }
 };
 
@@ -245,17 +294,18 @@ struct FoldParts {
   Rule rule;
 
   NONET_DEVICE void operator()(const ReducePlan& plan, int width, const typename Rule::State* parts) const {
-    const int64_t result = (int64_t{block_index().x} * block_size().x + thread_rank()) / width;
-    const int64_t o = quotient(result, plan.inner);
+    const int64_t result = group_index(width);
+    const int64_t o = static_cast<uint32_t>(result) / static_cast<uint32_t>(plan.inner);
     const int64_t i = result - o * plan.inner;
     auto state = rule.identity();
     if (o < plan.outer) {
-      for (int64_t s = thread_rank() % width; s < plan.spans; s += width) {
+      NONET_ROLLED
+      for (int64_t s = group_lane(width); s < plan.spans; s += width) {
         state = rule.join(state, parts[(o * plan.spans + s) * plan.inner + i]);
       }
     }
     state = join_threads(rule, state, width);
-    if (o < plan.outer && thread_rank() % width == 0) rule.finish(state, o * plan.n * plan.inner + i, result);
+    if (o < plan.outer && group_lane(width) == 0) rule.finish(state, o * plan.n * plan.inner + i, result);
   }
 };
 
@@ -304,8 +354,7 @@ template <class Rule>
 void run_columns(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, typename Rule::State* parts) {
   constexpr int pack = FoldColumns<Rule>::pack;
   const ColumnsLaunch go(plan, aligned, pack);
-  const auto shared_bytes =
-      static_cast<int>(go.threads > go.columns ? pack * go.threads * sizeof(typename Rule::State) : 0);
+  const auto shared_bytes = static_cast<int>(pack * go.threads * sizeof(typename Rule::State));
   run(stream, go.blocks, go.threads, shared_bytes, FoldColumns<Rule>{rule}, plan, go.columns, go.packed, parts);
 }
 
@@ -332,6 +381,13 @@ void join_parts(Stream stream, const Rule& rule, const ReducePlan& plan, void* p
   const int width = plan.spans > 256 ? detail::fold_threads : detail::power_of_two_from(plan.spans, 32);
   detail::run_groups(stream, plan.outer * plan.inner, width, shared_bytes, detail::FoldParts<Rule>{rule}, plan, width,
                      static_cast<const State*>(parts));
+}
+
+// inner > 1, or no common case.
+template <class Rule>
+void run_fold_columns(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* parts) {
+  detail::run_columns(stream, rule, plan, aligned, static_cast<typename Rule::State*>(parts));
+  join_parts(stream, rule, plan, parts);
 }
 
 // parts: null if the plan has one per result.

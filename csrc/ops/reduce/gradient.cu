@@ -18,9 +18,11 @@ struct Saved {
   double number;
 };
 
-// A rule computes what all elements of a result share, and from it and x an element of dx.
+// A rule computes what all elements of a result share, and from it and x an element of dx. pack: of x and dx, 1 for
+// what is not common.
 template <class T>
 struct SumRule {
+  static constexpr int pack = pack_size<T>();
   static constexpr bool reads_x = false;
   NONET_DEVICE float shared(const Saved<T>& s, int64_t result) const {
     return as_float(s.dy[result]) * static_cast<float>(s.number);
@@ -35,6 +37,7 @@ struct Slope {
 
 template <class T>
 struct ExtremeRule {
+  static constexpr int pack = 1;
   static constexpr bool reads_x = true;
   NONET_DEVICE Slope shared(const Saved<T>& s, int64_t result) const {
     return {as_float(s.y[result]), as_float(s.dy[result]) / s.ties[result]};
@@ -44,6 +47,7 @@ struct ExtremeRule {
 
 template <class T>
 struct LogSumExpRule {
+  static constexpr int pack = 4;
   static constexpr bool reads_x = true;
   // Where all of x is -inf, so is y: the gradient there is 0, not exp(-inf + inf).
   NONET_DEVICE Slope shared(const Saved<T>& s, int64_t result) const {
@@ -55,6 +59,7 @@ struct LogSumExpRule {
 
 template <class T>
 struct VarianceRule {
+  static constexpr int pack = 4;
   static constexpr bool reads_x = true;
   bool root;
   NONET_DEVICE Slope shared(const Saved<T>& s, int64_t result) const {
@@ -66,6 +71,16 @@ struct VarianceRule {
   NONET_DEVICE float element(Slope s, float x) const { return (x - s.at) * s.d; }
 };
 
+template <class T>
+struct EuclideanRule {
+  static constexpr int pack = 4;
+  static constexpr bool reads_x = true;
+  NONET_DEVICE Slope shared(const Saved<T>& s, int64_t result) const {
+    return {as_float(s.y[result]), as_float(s.dy[result])};
+  }
+  NONET_DEVICE float element(Slope s, float x) const { return s.at == 0.f ? 0.f * s.d : x / s.at * s.d; }
+};
+
 struct NormSlope {
   float norm;
   float d;
@@ -75,6 +90,7 @@ struct NormSlope {
 
 template <class T>
 struct NormRule {
+  static constexpr int pack = 1;
   static constexpr bool reads_x = true;
   NONET_DEVICE NormSlope shared(const Saved<T>& s, int64_t result) const {
     return {as_float(s.y[result]), as_float(s.dy[result]), s.ties != nullptr ? s.ties[result] : 0.f,
@@ -85,8 +101,6 @@ struct NormRule {
     float slope = 0.f;
     if (fabsf(s.p) == INFINITY) {
       slope = fabsf(x) == s.norm || x != x ? sign / s.ties : 0.f;
-    } else if (s.p == 2.f) {
-      slope = s.norm == 0.f ? 0.f : x / s.norm;
     } else if (s.p == 1.f) {
       slope = sign;
     } else if (s.p != 0.f && x != 0.f && s.norm != 0.f) {
@@ -103,23 +117,18 @@ struct Gradient {
 
   NONET_DEVICE void operator()(const Saved<T>& saved, const T* x, T* dx, int64_t outer, int64_t n,
                                int64_t inner) const {
-    constexpr int pack = pack_size<T>();
+    constexpr int pack = Rule::pack;
     const bool packed = (inner == 1 ? n : inner) % pack == 0 && is_aligned<pack>(dx) && is_aligned<pack>(x);
-    for_packs<pack>(outer * n * inner, packed, [&](int64_t i, auto count) {
+    for_long_packs<pack>(outer * n * inner, packed, [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
       Pack<T, size> v{};
       if constexpr (Rule::reads_x) v = load_pack<size>(x + i);
-      if (inner == 1) {
-        const auto shared = rule.shared(saved, quotient(i, n));
-        NONET_UNROLL
-        for (int k = 0; k < size; ++k) v[k] = from_float<T>(rule.element(shared, as_float(v[k])));
-      } else {
-        const int64_t row = quotient(i, inner);
-        const int64_t result = quotient(row, n) * inner + i - row * inner;
-        NONET_UNROLL
-        for (int k = 0; k < size; ++k) {
-          v[k] = from_float<T>(rule.element(rule.shared(saved, result + k), as_float(v[k])));
-        }
+      const int64_t row = quotient(i, inner);
+      const int64_t result = quotient(row, n) * inner + i - row * inner;
+      NONET_UNROLL
+      for (int k = 0; k < size; ++k) {
+        const auto shared = rule.shared(saved, inner == 1 ? result : result + k);
+        v[k] = from_float<T>(rule.element(shared, as_float(v[k])));
       }
       store_pack(dx + i, v);
     });
@@ -127,7 +136,7 @@ struct Gradient {
 };
 
 template <class T, class Body>
-void visit_rule(ReduceGradient rule, const Body& body) {
+void visit_rule(ReduceGradient rule, double number, const Body& body) {
   switch (rule) {
     case ReduceGradient::sum:
       return body(SumRule<T>{});
@@ -136,7 +145,7 @@ void visit_rule(ReduceGradient rule, const Body& body) {
     case ReduceGradient::logsumexp:
       return body(LogSumExpRule<T>{});
     case ReduceGradient::norm:
-      return body(NormRule<T>{});
+      return number == 2. ? body(EuclideanRule<T>{}) : body(NormRule<T>{});
     default:
       return body(VarianceRule<T>{rule == ReduceGradient::deviation});
   }
@@ -149,10 +158,11 @@ void run_gradient(Stream stream, ReduceGradient rule, DType dtype, const void* d
     using T = typename decltype(type)::type;
     const Saved<T> saved{static_cast<const T*>(dy), static_cast<const T*>(y), static_cast<const T*>(mean), ties,
                          number};
-    visit_rule<T>(rule, [&](auto chosen) {
+    visit_rule<T>(rule, number, [&](auto chosen) {
       const Gradient<decltype(chosen), T> kernel{chosen};
-      run_elements(stream, (outer * n * inner + pack_size<T>() - 1) / pack_size<T>(), kernel, saved,
-                   static_cast<const T*>(x), static_cast<T*>(dx), outer, n, inner);
+      constexpr int pack = decltype(chosen)::pack;
+      run_elements(stream, (outer * n * inner + pack - 1) / pack, kernel, saved, static_cast<const T*>(x),
+                   static_cast<T*>(dx), outer, n, inner);
     });
   });
 }

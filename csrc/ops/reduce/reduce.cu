@@ -10,10 +10,6 @@ namespace nonet::NONET_CUDA_NS {
 
 namespace {
 
-NONET_DEVICE bool same(float x, float p) {
-  return x == p || (x != x && p != p);
-}
-
 // ---------------------------------------------------------------- folds of floats
 struct FloatRule {
   using State = float;
@@ -35,16 +31,6 @@ struct SumRule : OneInput<T>, FloatRule {
   NONET_DEVICE float join(float a, float b) const { return a + b; }
 };
 
-template <class T>
-struct ProductRule : OneInput<T>, FloatRule {
-  NONET_DEVICE float identity() const { return 1.f; }
-  template <class Items>
-  NONET_DEVICE void take(float& state, Nothing, const Items& items, int k, int64_t) const {
-    state *= as_float(items[k]);
-  }
-  NONET_DEVICE float join(float a, float b) const { return a * b; }
-};
-
 // sign -1: the smallest, as the largest of -x.
 template <class T>
 struct LargestRule : OneInput<T>, FloatRule {
@@ -57,24 +43,6 @@ struct LargestRule : OneInput<T>, FloatRule {
   NONET_DEVICE float join(float a, float b) const { return maximum(a, b); }
   NONET_DEVICE void finish(float state, int64_t, int64_t result) const { out.put(result, state * sign); }
 };
-
-void fold(Stream stream, Fold op, DType dtype, const void* x, DType to, void* y, float divisor, const ReducePlan& plan,
-          void* parts) {
-  const FloatRule rule{{y, to == DType::bfloat16}, divisor};
-  visit_floating(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const OneInput<T> in{static_cast<const T*>(x)};
-    const bool aligned = begins_aligned(x);
-    switch (op) {
-      case Fold::sum:
-        return run_fold(stream, SumRule<T>{in, rule}, plan, aligned, parts);
-      case Fold::product:
-        return run_fold(stream, ProductRule<T>{in, rule}, plan, aligned, parts);
-      default:
-        return run_fold(stream, LargestRule<T>{in, rule, op == Fold::maximum ? 1.f : -1.f}, plan, aligned, parts);
-    }
-  });
-}
 
 // ---------------------------------------------------------------- log-sum-exp, moments, norms
 template <class T>
@@ -151,82 +119,123 @@ struct SquaresRule : OneInput<T> {
   }
 };
 
-// Any p, looked at with every element.
-template <class T>
-struct NormRule : OneInput<T> {
+// ---------------------------------------------------------------- what is less common
+// Of any dtype, which is looked at with every element, and one element at a time: small code for many uses.
+struct AnyInput {
+  static constexpr int pack = 1;
+  const void* x;
+  DType dtype;
+
+  NONET_DEVICE int head(int64_t) const { return 0; }
+  NONET_DEVICE bool floating() const { return dtype == DType::float32 || dtype == DType::bfloat16; }
+  NONET_DEVICE float real(int64_t i) const {
+    return dtype == DType::bfloat16 ? as_float(static_cast<const bfloat16*>(x)[i]) : static_cast<const float*>(x)[i];
+  }
+  NONET_DEVICE int64_t integer(int64_t i) const {
+    switch (dtype) {
+      case DType::int64:
+        return static_cast<const int64_t*>(x)[i];
+      case DType::int32:
+        return static_cast<const int32_t*>(x)[i];
+      default:
+        return static_cast<const uint8_t*>(x)[i];
+    }
+  }
+};
+struct FloatInput : AnyInput {
+  template <int>
+  NONET_DEVICE float load(int64_t at, int64_t) const {
+    return real(at);
+  }
+};
+struct IntegerInput : AnyInput {
+  template <int>
+  NONET_DEVICE int64_t load(int64_t at, int64_t) const {
+    return integer(at);
+  }
+};
+
+enum class Plain { product, norm_0, norm_1, norm_infinity, norm_minus_infinity };
+
+struct PlainRule : FloatInput {
+  using State = double;
+  using Local = Nothing;
+  FloatOutput out;
+  Plain op;
+  float divisor;
+
+  NONET_DEVICE State identity() const {
+    return op == Plain::product ? 1. : (op == Plain::norm_minus_infinity ? INFINITY : 0.);
+  }
+  NONET_DEVICE Local local(int64_t, int64_t) const { return {}; }
+  NONET_DEVICE void take(State& state, Nothing, float x, int, int64_t) const {
+    const float v = fabsf(x);
+    state = join(op == Plain::product ? x : (op == Plain::norm_0 ? (v != 0.f ? 1.f : 0.f) : v), state);
+  }
+  NONET_DEVICE State join(State a, State b) const {
+    switch (op) {
+      case Plain::product:
+        return a * b;
+      case Plain::norm_infinity:
+        return a > b || a != a ? a : b;
+      case Plain::norm_minus_infinity:
+        return a < b || a != a ? a : b;
+      default:
+        return a + b;
+    }
+  }
+  NONET_DEVICE void finish(State state, int64_t, int64_t result) const {
+    out.put(result, static_cast<float>(state) / divisor);
+  }
+};
+
+struct PowerRule : FloatInput {
+  static constexpr int batch = 1;  // powers are long
   using State = double;
   using Local = Nothing;
   FloatOutput out;
   double p;
 
-  NONET_DEVICE State identity() const { return p == -INFINITY ? INFINITY : 0.; }
+  NONET_DEVICE State identity() const { return 0; }
   NONET_DEVICE Local local(int64_t, int64_t) const { return {}; }
-  template <class Items>
-  NONET_DEVICE void take(State& state, Nothing, const Items& items, int k, int64_t) const {
-    const double v = fabsf(as_float(items[k]));
-    state = join(p == 1. || fabs(p) == INFINITY ? v : (p == 0. ? (v != 0. ? 1. : 0.) : ::pow(v, p)), state);
+  NONET_DEVICE void take(State& state, Nothing, float x, int, int64_t) const {
+    state += ::pow(static_cast<double>(fabsf(x)), p);
   }
-  NONET_DEVICE State join(State a, State b) const {
-    if (p == INFINITY) return a > b || a != a ? a : b;
-    if (p == -INFINITY) return a < b || a != a ? a : b;
-    return a + b;
-  }
+  NONET_DEVICE State join(State a, State b) const { return a + b; }
   NONET_DEVICE void finish(State state, int64_t, int64_t result) const {
-    const bool rooted = p == 0. || p == 1. || fabs(p) == INFINITY;
-    out.put(result, static_cast<float>(rooted ? state : ::pow(state, 1. / p)));
+    out.put(result, static_cast<float>(::pow(state, 1. / p)));
   }
 };
 
-void norm(Stream stream, DType dtype, const void* x, void* y, double p, const ReducePlan& plan, void* parts) {
-  visit_floating(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const OneInput<T> in{static_cast<const T*>(x)};
-    const FloatOutput out{y, dtype == DType::bfloat16};
-    if (p == 2.) {
-      run_fold(stream, SquaresRule<T>{in, out}, plan, begins_aligned(x), parts);
-    } else {
-      run_fold(stream, NormRule<T>{in, out, p}, plan, begins_aligned(x), parts);
-    }
-  });
-}
-
-template <class T>
-struct TiesRule : OneInput<T> {
+struct TiesRule : FloatInput {
   using State = float;
   using Local = float;
-  const T* y;
+  FloatInput y;
   float* count;
   bool absolute;
 
   NONET_DEVICE State identity() const { return 0; }
-  NONET_DEVICE Local local(int64_t, int64_t result) const { return as_float(y[result]); }
-  template <class Items>
-  NONET_DEVICE void take(State& state, float y, const Items& items, int k, int64_t) const {
-    const float v = as_float(items[k]);
-    state += same(absolute ? fabsf(v) : v, y) ? 1.f : 0.f;
+  NONET_DEVICE Local local(int64_t, int64_t result) const { return y.real(result); }
+  NONET_DEVICE void take(State& state, float y, float x, int, int64_t) const {
+    const float v = absolute ? fabsf(x) : x;
+    state += v == y || (v != v && y != y) ? 1.f : 0.f;
   }
   NONET_DEVICE State join(State a, State b) const { return a + b; }
   NONET_DEVICE void finish(State state, int64_t, int64_t result) const { count[result] = state; }
 };
 
-void ties(Stream stream, DType dtype, const void* x, const void* y, float* count, bool absolute, const ReducePlan& plan,
-          void* parts) {
-  visit_floating(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const TiesRule<T> rule{{static_cast<const T*>(x)}, static_cast<const T*>(y), count, absolute};
-    run_fold(stream, rule, plan, begins_aligned(x), parts);
-  });
-}
-
-// ---------------------------------------------------------------- integers and truth
-// One kernel per dtype, which looks at the op: nobody's network spends time here.
-template <class T>
-struct ExactRule : OneInput<T> {
+struct ExactRule : AnyInput {
   using State = int64_t;
   using Local = Nothing;
   ExactFold op;
   void* y;
 
+  template <int>
+  NONET_DEVICE int64_t load(int64_t at, int64_t) const {
+    if (floating()) return real(at) != 0.f;
+    const int64_t v = integer(at);
+    return op < ExactFold::nonzero ? v : v != 0;
+  }
   NONET_DEVICE State identity() const {
     switch (op) {
       case ExactFold::product:
@@ -241,10 +250,7 @@ struct ExactRule : OneInput<T> {
     }
   }
   NONET_DEVICE Local local(int64_t, int64_t) const { return {}; }
-  template <class Items>
-  NONET_DEVICE void take(State& state, Nothing, const Items& items, int k, int64_t) const {
-    state = join(state, term(items[k]));
-  }
+  NONET_DEVICE void take(State& state, Nothing, int64_t x, int, int64_t) const { state = join(state, x); }
   NONET_DEVICE State join(State a, State b) const {
     switch (op) {
       case ExactFold::product:
@@ -262,101 +268,123 @@ struct ExactRule : OneInput<T> {
     }
   }
   NONET_DEVICE void finish(State state, int64_t, int64_t result) const {
-    if (op == ExactFold::all || op == ExactFold::any) {
-      static_cast<bool*>(y)[result] = state != 0;
-    } else if (op == ExactFold::maximum || op == ExactFold::minimum) {
-      if constexpr (std::is_integral_v<T>) static_cast<T*>(y)[result] = static_cast<T>(state);
+    const bool extreme = op == ExactFold::maximum || op == ExactFold::minimum;
+    if (op == ExactFold::all || op == ExactFold::any || (extreme && dtype != DType::int64 && dtype != DType::int32)) {
+      static_cast<uint8_t*>(y)[result] = static_cast<uint8_t>(state);
+    } else if (extreme && dtype == DType::int32) {
+      static_cast<int32_t*>(y)[result] = static_cast<int32_t>(state);
     } else {
       static_cast<int64_t*>(y)[result] = state;
     }
   }
-
- private:
-  NONET_DEVICE State term(T x) const {
-    if constexpr (std::is_integral_v<T>) {
-      return op < ExactFold::nonzero ? static_cast<State>(x) : State{x != 0};
-    } else {
-      return State{as_float(x) != 0.f};
-    }
-  }
 };
 
-// Calls body with the type of an element; bool is 0 or 1 of uint8.
-template <class Body>
-void visit_elements(DType dtype, const Body& body) {
-  visit(dtype == DType::boolean ? DType::uint8 : dtype, [&](auto type) {
-    if constexpr (!std::is_same_v<typename decltype(type)::type, bool>) body(type);
-  });
-}
-
-void exact(Stream stream, ExactFold op, DType dtype, const void* x, void* y, const ReducePlan& plan, void* parts) {
-  visit_elements(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    run_fold(stream, ExactRule<T>{{static_cast<const T*>(x)}, op, y}, plan, begins_aligned(x), parts);
-  });
-}
-
-// ---------------------------------------------------------------- extremes and where they are
-// sign -1: the smallest as the largest of -x, which for integers is ~x.
-template <class T>
-struct PositionRule : OneInput<T> {
-  using Value = std::conditional_t<std::is_integral_v<T>, int64_t, float>;
-  struct State {
-    Value value;
-    int64_t at;
-  };
+// NaN wins; of equals the first. The smallest is the largest of -x, which for integers is ~x.
+template <class Value>
+struct Position {
+  Value value;
+  int64_t at;
+};
+template <class Value>
+struct PositionRule {
+  using State = Position<Value>;
   using Local = Nothing;
-  T* values;
+  void* values;
   int64_t* positions;
   bool largest;
 
   NONET_DEVICE State identity() const {
     constexpr int64_t nowhere = std::numeric_limits<int64_t>::max();
-    if constexpr (std::is_integral_v<T>) {
-      return {std::numeric_limits<int64_t>::min(), nowhere};
-    } else {
-      return {-INFINITY, nowhere};
-    }
+    return {std::is_same_v<Value, float> ? static_cast<Value>(-INFINITY) : std::numeric_limits<Value>::min(), nowhere};
   }
   NONET_DEVICE Local local(int64_t, int64_t) const { return {}; }
-  template <class Items>
-  NONET_DEVICE void take(State& state, Nothing, const Items& items, int k, int64_t j) const {
-    state = join(state, {turned(items[k]), j});
-  }
-  // NaN wins; of equals the first.
+  NONET_DEVICE void take(State& state, Nothing, Value x, int, int64_t j) const { state = join(state, {turned(x), j}); }
   NONET_DEVICE State join(State a, State b) const {
     const bool a_nan = a.value != a.value;
     const bool b_nan = b.value != b.value;
-    if (a_nan != b_nan) return a_nan ? a : b;
-    if (a_nan || a.value == b.value) return a.at < b.at ? a : b;
-    return a.value > b.value ? a : b;
+    const bool tie = a_nan == b_nan && (a_nan || a.value == b.value);
+    const bool first = tie ? a.at < b.at : (a_nan || (!b_nan && a.value > b.value));
+    return {first ? a.value : b.value, first ? a.at : b.at};
   }
-  NONET_DEVICE void finish(State state, int64_t, int64_t result) const {
-    if constexpr (std::is_integral_v<T>) {
-      values[result] = static_cast<T>(largest ? state.value : ~state.value);
+  NONET_DEVICE Value turned(Value x) const {
+    if constexpr (std::is_same_v<Value, float>) {
+      return largest ? x : -x;
     } else {
-      values[result] = from_float<T>(largest ? state.value : -state.value);
+      return largest ? x : ~x;
     }
+  }
+};
+struct FloatPositionRule : FloatInput, PositionRule<float> {
+  NONET_DEVICE void finish(State state, int64_t, int64_t result) const {
+    FloatOutput{values, dtype == DType::bfloat16}.put(result, turned(state.value));
     positions[result] = state.at;
   }
-
- private:
-  NONET_DEVICE Value turned(T x) const {
-    if constexpr (std::is_integral_v<T>) {
-      return largest ? int64_t{x} : ~int64_t{x};
+};
+struct IntegerPositionRule : IntegerInput, PositionRule<int64_t> {
+  NONET_DEVICE void finish(State state, int64_t, int64_t result) const {
+    const int64_t value = turned(state.value);
+    positions[result] = state.at;
+    if (dtype == DType::int64) {
+      static_cast<int64_t*>(values)[result] = value;
+    } else if (dtype == DType::int32) {
+      static_cast<int32_t*>(values)[result] = static_cast<int32_t>(value);
     } else {
-      return largest ? as_float(x) : -as_float(x);
+      static_cast<uint8_t*>(values)[result] = static_cast<uint8_t>(value);
     }
   }
 };
 
+// ---------------------------------------------------------------- launchers
+void fold(Stream stream, Fold op, DType dtype, const void* x, DType to, void* y, float divisor, const ReducePlan& plan,
+          void* parts) {
+  const FloatOutput out{y, to == DType::bfloat16};
+  const bool aligned = begins_aligned(x);
+  if (op == Fold::product) {
+    return run_fold(stream, PlainRule{{x, dtype}, out, Plain::product, divisor}, plan, aligned, parts);
+  }
+  visit_floating(dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const OneInput<T> in{static_cast<const T*>(x)};
+    if (op == Fold::sum) return run_fold(stream, SumRule<T>{in, {out, divisor}}, plan, aligned, parts);
+    run_fold(stream, LargestRule<T>{in, {out, divisor}, op == Fold::maximum ? 1.f : -1.f}, plan, aligned, parts);
+  });
+}
+
+void norm(Stream stream, DType dtype, const void* x, void* y, double p, const ReducePlan& plan, void* parts) {
+  const FloatOutput out{y, dtype == DType::bfloat16};
+  const bool aligned = begins_aligned(x);
+  if (p == 2.) {
+    return visit_floating(dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      run_fold(stream, SquaresRule<T>{{static_cast<const T*>(x)}, out}, plan, aligned, parts);
+    });
+  }
+  if (std::isinf(p) || p == 0. || p == 1.) {
+    const Plain op = p == 0.   ? Plain::norm_0
+                     : p == 1. ? Plain::norm_1
+                               : (p > 0. ? Plain::norm_infinity : Plain::norm_minus_infinity);
+    return run_fold(stream, PlainRule{{x, dtype}, out, op, 1.f}, plan, aligned, parts);
+  }
+  run_fold(stream, PowerRule{{x, dtype}, out, p}, plan, aligned, parts);
+}
+
+void ties(Stream stream, DType dtype, const void* x, const void* y, float* count, bool absolute, const ReducePlan& plan,
+          void* parts) {
+  run_fold(stream, TiesRule{{x, dtype}, {y, dtype}, count, absolute}, plan, begins_aligned(x), parts);
+}
+
+void exact(Stream stream, ExactFold op, DType dtype, const void* x, void* y, const ReducePlan& plan, void* parts) {
+  run_fold(stream, ExactRule{{x, dtype}, op, y}, plan, begins_aligned(x), parts);
+}
+
 void extreme(Stream stream, DType dtype, const void* x, void* values, int64_t* positions, bool largest,
              const ReducePlan& plan, void* parts) {
-  visit_elements(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const PositionRule<T> rule{{static_cast<const T*>(x)}, static_cast<T*>(values), positions, largest};
-    run_fold(stream, rule, plan, begins_aligned(x), parts);
-  });
+  const bool aligned = begins_aligned(x);
+  if (is_floating(dtype)) {
+    run_fold(stream, FloatPositionRule{{x, dtype}, {values, positions, largest}}, plan, aligned, parts);
+  } else {
+    run_fold(stream, IntegerPositionRule{{x, dtype}, {values, positions, largest}}, plan, aligned, parts);
+  }
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ NONET_DEVICE State scan(const Rule& rule, State (&s)[count], State carry, int wi
   State upto = s[count - 1];
   const int lanes = width < 32 ? width : 32;
   const int lane = lane_index() % lanes;
+  NONET_ROLLED
   for (int delta = 1; delta < lanes; delta *= 2) {
     const State other = move_words(upto, [=](auto word) { return shuffle_up(word, delta, lanes); });
     if (lane >= delta) upto = rule.join(other, upto);
@@ -95,6 +96,7 @@ NONET_DEVICE State scan(const Rule& rule, State (&s)[count], State carry, int wi
     if (lane == 0) scratch[warp_index()] = total;
     block_sync();
     total = rule.identity();
+    NONET_ROLLED
     for (int w = 0; w < width / 32; ++w) {
       if (w == warp_index()) before = rule.join(total, before);
       total = rule.join(total, scratch[w]);
@@ -123,15 +125,16 @@ struct RunRows {
   Rule rule;
 
   NONET_DEVICE void operator()(const T* x, Y* y, Spans size, int width, State* parts, bool totals) const {
-    const int64_t part = (int64_t{block_index().x} * threads_of_block() + thread_rank()) / width;
-    const int64_t row = quotient(part, size.spans);
+    const int64_t part = group_index(width);
+    const int64_t row = size.spans == 1 ? part : static_cast<uint32_t>(part) / static_cast<uint32_t>(size.spans);
     const int64_t begin = (part - row * size.spans) * size.span;
     const int64_t end = begin + size.span < size.n ? begin + size.span : size.n;
     const bool inside = row < size.rows;
     const bool packed = size.n % items == 0 && aligned(x) && aligned(y);
     State carry = inside && !totals && parts != nullptr ? parts[part] : rule.identity();
+    NONET_ROLLED
     for (int64_t base = begin; base < end; base += int64_t{width} * items) {
-      const int64_t p = base + thread_rank() % width * items;
+      const int64_t p = base + group_lane(width) * items;
       const int count = !inside || p >= end ? 0 : (end - p < items ? static_cast<int>(end - p) : items);
       State s[items];
       load_states(s, x, size, row, p, count, packed);
@@ -139,11 +142,10 @@ struct RunRows {
       carry = scan(rule, s, carry, width, before);
       if (!totals) store_results(s, before, y, size, row, p, count, packed);
     }
-    if (totals && inside && thread_rank() % width == 0) parts[part] = carry;
+    if (totals && inside && group_lane(width) == 0) parts[part] = carry;
   }
 
  private:
-  NONET_DEVICE static int threads_of_block() { return block_size().x; }
   template <class V>
   NONET_DEVICE static bool aligned(const V* p) {
     if constexpr (sizeof(V) * items <= 16) return is_aligned<items>(p);
@@ -211,6 +213,7 @@ struct RunParts {
   NONET_DEVICE void operator()(State* parts, int64_t spans) const {
     State* row = parts + block_index().x * spans;
     State carry = rule.identity();
+    NONET_ROLLED
     for (int64_t base = 0; base < spans; base += threads) {
       const int64_t at = base + thread_rank();
       State s[1] = {at < spans ? row[at] : rule.identity()};

@@ -43,7 +43,7 @@ struct MapRows {
   Rule rule;
 
   NONET_DEVICE void operator()(const ReducePlan& plan, const typename Rule::Shared* shared) const {
-    const int64_t row = quotient(block_index().x, plan.spans);
+    const int64_t row = block_index().x / static_cast<uint32_t>(plan.spans);
     const int64_t begin = (block_index().x - row * plan.spans) * plan.span;
     const int64_t end = begin + plan.span < plan.n ? begin + plan.span : plan.n;
     const int64_t first = row * plan.n;
@@ -57,25 +57,7 @@ struct MapRows {
   }
 };
 
-template <class Rule>
-struct MapColumns {
-  Rule rule;
-
-  NONET_DEVICE void operator()(const ReducePlan& plan, const typename Rule::Shared* shared) const {
-    const bool packed = plan.inner % Rule::pack == 0 && rule.head(0) == 0;
-    for_packs<Rule::pack>(plan.outer * plan.n * plan.inner, packed, [&](int64_t at, auto count) {
-      constexpr int size = decltype(count)::value;
-      const int64_t row = quotient(at, plan.inner);
-      const int64_t o = quotient(row, plan.n);
-      const int64_t result = o * plan.inner + at - row * plan.inner;
-      const int64_t j = row - o * plan.n;
-      const auto items = rule.template load<size>(at, j);
-      rule.template store<size>(at, j, items, [&](int k) { return shared[result + k]; });
-    });
-  }
-};
-
-// FoldColumns and MapColumns in one: a block takes the whole of its columns, whose second reading is from a cache.
+// A block takes the whole of its columns, whose second reading is from a cache.
 template <class Rule>
 struct ColumnsTwice {
   static constexpr int max_threads = fold_threads;
@@ -83,46 +65,49 @@ struct ColumnsTwice {
   FoldColumns<Rule> fold;
 
   NONET_DEVICE void operator()(const ReducePlan& plan, int columns, bool packed) const {
-    if (packed) {
-      run<pack>(plan, columns);
-    } else {
-      run<1>(plan, columns);
+    if constexpr (pack > 1) {
+      if (packed) return run<pack>(plan, columns);
     }
+    run<1>(plan, columns);
+  }
+
+  template <int count>
+  NONET_DEVICE static int shared_offset() {
+    return block_size().x * count * static_cast<int>(sizeof(typename Rule::State));
   }
 
   template <int count>
   NONET_DEVICE void run(const ReducePlan& plan, int columns) const {
     using Shared = typename Rule::Shared;
     const Rule& rule = fold.rule;
-    const int64_t tile = int64_t{columns} * count;
-    const int64_t tiles = (plan.inner + tile - 1) / tile;
-    const int64_t o = quotient(block_index().x, tiles);
-    const int column = thread_rank() % columns;
-    const int64_t i = (block_index().x - o * tiles) * tile + int64_t{column} * count;
+    const Tiles tiles(plan.inner, columns, count);
+    const int64_t o = tiles.part;
+    const int column = group_lane(columns);
+    const int64_t i = tiles.column;
     const int64_t first = o * plan.n * plan.inner + i;
     const int64_t result = o * plan.inner + i;
-    const int row = thread_rank() / columns;
-    const int rows = block_size().x / columns;
+    const int row = tiles.row;
+    const int rows = tiles.rows;
     const bool inside = i < plan.inner;
     typename Rule::State state[count];
     NONET_UNROLL
     for (int k = 0; k < count; ++k) state[k] = rule.identity();
     if (inside) fold.template columns<count>(state, first, result, plan.inner, row, plan.n, rows);
-    if (rows > 1) fold.template join_rows<count>(state, row, rows, columns);
-    Shared own[count]{};
-    auto* shared = shared_memory<Shared>();
-    if (rows > 1) block_sync();  // the joins have read what this overwrites
-    NONET_UNROLL
-    for (int k = 0; k < count; ++k) {
-      if (row == 0 && inside) own[k] = rule.share(state[k], first + k, result + k);
-      if (row == 0 && rows > 1) shared[k * columns + column] = own[k];
+    const auto* joined = fold.template join_rows<count>(state, row, rows, columns);
+    // Behind the states lies what they become.
+    auto* shared = shared_memory<Shared>(shared_offset<count>()) + column;
+    if (row == 0 && inside) {
+      NONET_ROLLED
+      for (int k = 0; k < count; ++k) {
+        shared[k * columns] = rule.share(joined[k * block_size().x], first + k, result + k);
+      }
     }
-    if (rows > 1) {
-      block_sync();
-      NONET_UNROLL
-      for (int k = 0; k < count; ++k) own[k] = shared[k * columns + column];
-    }
+    block_sync();
     if (!inside || !maps(rule)) return;
+    Shared own[count];
+    NONET_UNROLL
+    for (int k = 0; k < count; ++k) own[k] = shared[k * columns];
+    NONET_ROLLED
     for (int64_t j = row; j < plan.n; j += rows) {
       const int64_t at = first + j * plan.inner;
       rule.template store<count>(at, j, rule.template load<count>(at, j), [&](int k) { return own[k]; });
@@ -150,29 +135,17 @@ void run_row_slices(Stream stream, const Rule& rule, const ReducePlan& plan, voi
       static_cast<const Shared*>(scratch));
 }
 
-// scratch: null for columns that one block may take; else slice_scratch() of the plan.
+// inner > 1, each column by one block: columns_fit() the plan (ops/reduce/device.h), of which the spans do not matter.
 template <class Rule>
-void run_slices(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned, void* scratch) {
-  using Shared = typename Rule::Shared;
-  static_assert(sizeof(Shared) <= reduce_part_bytes);
-  if (plan.inner == 1) return run_row_slices(stream, rule, plan, scratch);
-  if (scratch == nullptr) {
-    ReducePlan whole = plan;
-    whole.span = plan.n;
-    whole.spans = 1;
-    const detail::ColumnsLaunch go(whole, aligned, detail::FoldColumns<Rule>::pack);
-    const auto bytes = static_cast<int>(detail::FoldColumns<Rule>::pack * go.threads *
-                                        std::max(sizeof(Shared), sizeof(typename Rule::State)));
-    return run(stream, go.blocks, go.threads, go.threads > go.columns ? bytes : 0, detail::ColumnsTwice<Rule>{{rule}},
-               whole, go.columns, go.packed);
-  }
-  const detail::ShareRule<Rule> sharing{rule, static_cast<Shared*>(scratch)};
-  void* parts = detail::parts_behind(scratch, plan);
-  detail::run_columns(stream, sharing, plan, aligned, static_cast<typename Rule::State*>(parts));
-  join_parts(stream, sharing, plan, parts);
-  if (!detail::maps(rule)) return;
-  run_elements(stream, (plan.outer * plan.n * plan.inner + Rule::pack - 1) / Rule::pack, detail::MapColumns<Rule>{rule},
-               plan, static_cast<const Shared*>(scratch));
+void run_column_slices(Stream stream, const Rule& rule, const ReducePlan& plan, bool aligned) {
+  ReducePlan whole = plan;
+  whole.span = plan.n;
+  whole.spans = 1;
+  constexpr int pack = detail::FoldColumns<Rule>::pack;
+  const detail::ColumnsLaunch go(whole, aligned, pack);
+  const auto bytes =
+      static_cast<int>(pack * (go.threads * sizeof(typename Rule::State) + go.columns * sizeof(typename Rule::Shared)));
+  run(stream, go.blocks, go.threads, bytes, detail::ColumnsTwice<Rule>{{rule}}, whole, go.columns, go.packed);
 }
 
 }  // namespace nonet::NONET_CUDA_NS

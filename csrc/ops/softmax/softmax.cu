@@ -11,7 +11,7 @@ namespace {
 // ---------------------------------------------------------------- rows in registers
 template <class T, int items>
 struct ForwardRows {
-  static constexpr int max_threads = row_threads;
+  static constexpr int max_threads = 1024;
 
   NONET_DEVICE void operator()(const T* x, T* y, bool log, const RowShape& shape) const {
     const RowSlots<T, items> slots(shape);
@@ -39,7 +39,7 @@ struct ForwardRows {
 
 template <class T, int items>
 struct BackwardRows {
-  static constexpr int max_threads = row_threads;
+  static constexpr int max_threads = 1024;
 
   NONET_DEVICE void operator()(const T* dy, const T* y, T* dx, bool log, const RowShape& shape) const {
     const RowSlots<T, items> slots(shape);
@@ -61,6 +61,7 @@ struct BackwardRows {
 template <class T>
 struct ForwardRule : SoftmaxState::Rule {
   static constexpr int pack = pack_size<T>();
+  static constexpr int batch = 2;
   using Local = Nothing;
   struct Shared {
     float largest;
@@ -106,6 +107,7 @@ struct Pair {
 template <class T>
 struct BackwardRule {
   static constexpr int pack = pack_size<T>();
+  static constexpr int batch = 2;
   using State = float;
   using Local = Nothing;
   using Shared = float;
@@ -148,10 +150,10 @@ void forward(Stream stream, DType dtype, const void* x, void* y, bool log, const
     const auto* from = static_cast<const T*>(x);
     auto* to = static_cast<T*>(y);
     const bool aligned = begins_aligned(x, y);
-    if (plan.inner > 1 || scratch != nullptr) {
-      return run_slices(stream, ForwardRule<T>{{}, from, to, log}, plan, aligned, scratch);
-    }
-    run_rows<T, 32>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
+    const ForwardRule<T> rule{{}, from, to, log};
+    if (plan.inner > 1) return run_column_slices(stream, rule, plan, aligned);
+    if (scratch != nullptr) return run_row_slices(stream, rule, plan, scratch);
+    run_rows<T, 16, 1024>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
       go(ForwardRows<T, decltype(items)::value>{}, from, to, log);
     });
   });
@@ -165,10 +167,10 @@ void backward(Stream stream, DType dtype, const void* dy, const void* y, void* d
     const auto* p = static_cast<const T*>(y);
     auto* to = static_cast<T*>(dx);
     const bool aligned = begins_aligned(dy, y, dx);
-    if (plan.inner > 1 || scratch != nullptr) {
-      return run_slices(stream, BackwardRule<T>{d, p, to, log}, plan, aligned, scratch);
-    }
-    run_rows<T, 16>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
+    const BackwardRule<T> rule{d, p, to, log};
+    if (plan.inner > 1) return run_column_slices(stream, rule, plan, aligned);
+    if (scratch != nullptr) return run_row_slices(stream, rule, plan, scratch);
+    run_rows<T, 16, 1024>(stream, plan.outer, plan.n, aligned, [&](auto items, const RowLaunch& go) {
       go(BackwardRows<T, decltype(items)::value>{}, d, p, to, log);
     });
   });

@@ -25,11 +25,10 @@ NONET_KERNELS(SoftmaxKernels, softmax_kernels);
 struct SoftmaxDevice {
   static constexpr const char* name = "softmax";
 
-  // Rows of up to this many elements are held in registers: forwards, and backwards.
+  // Rows of up to this many elements are held in registers.
   static constexpr int64_t registers = 16384;
-  static constexpr int64_t registers_backward = 8192;
 
-  // y may be x; dx may be dy. scratch: slice_scratch() of the plan (ops/reduce/device.h).
+  // y may be x; dx may be dy. plan: one of which columns_fit(); scratch: slice_scratch() of rows (ops/reduce/device.h).
   void (*forward)(Stream, DType dtype, const void* x, void* y, bool log, const ReducePlan& plan, void* scratch);
   void (*backward)(Stream, DType dtype, const void* dy, const void* y, void* dx, bool log, const ReducePlan& plan,
                    void* scratch);
