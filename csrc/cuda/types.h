@@ -1,7 +1,8 @@
 // What a launch is described by: the part of prim.cuh that knows neither CUDA nor the emulator.
 //
-// NONET_CUDA_NS is the namespace of everything a .cu file defines: `cuda` where nvcc compiles it for the GPU,
-// `emulator` where g++ compiles the very same file for the CPU model of the tests.
+// NONET_DEVICE functions are part of their callers; a NONET_DEVICE_CALL is not: for long code at many places that
+// seldom runs. NONET_CUDA_NS is the namespace of everything a .cu file defines: `cuda` where nvcc compiles it for the
+// GPU, `emulator` where g++ compiles the very same file for the CPU model of the tests.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +11,13 @@
 #if defined(__CUDACC__)
 #define NONET_CUDA_NS cuda
 #define NONET_DEVICE __device__ __forceinline__
+#define NONET_DEVICE_CALL __device__ __noinline__
 #define NONET_UNROLL _Pragma("unroll")
 #define NONET_ROLLED _Pragma("unroll 1")
 #else
 #define NONET_CUDA_NS emulator
 #define NONET_DEVICE inline
+#define NONET_DEVICE_CALL inline
 #define NONET_UNROLL
 #define NONET_ROLLED
 #endif

@@ -254,9 +254,8 @@ NONET_DEVICE void store_tile(const Correlation<T>& c, const Work& w, const Tile&
       for (int e = 0; e < 4; ++e) {
         z[e] = tile.sum[i][j + e];
         if (c.bias != nullptr && e < count) z[e] += c.bias[channel + e];
-        z[e] = activated(z[e], c.activation);
       }
-      store_four(c.out + pixel * c.channels + channel, whole, count, z);
+      store_four(c.out + pixel * c.channels + channel, whole, count, activated(z, c.activation));
     }
   }
 }

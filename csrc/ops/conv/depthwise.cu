@@ -98,10 +98,15 @@ struct Depthwise {
         }
       }
       Pack<T, size> out;
+      constexpr int part = size < 4 ? size : 4;
       NONET_UNROLL
-      for (int j = 0; j < size; ++j) {
-        const float z = bias == nullptr ? sum[j] : sum[j] + bias[channel + j];
-        out[j] = from_float<T>(activated(z, activation));
+      for (int j = 0; j < size; j += part) {
+        Pack<float, 4> z = {};
+        NONET_UNROLL
+        for (int e = 0; e < part; ++e) z[e] = bias == nullptr ? sum[j + e] : sum[j + e] + bias[channel + j + e];
+        z = activated(z, activation);
+        NONET_UNROLL
+        for (int e = 0; e < part; ++e) out[j + e] = from_float<T>(z[e]);
       }
       store_pack(to + i, out);
     });

@@ -33,6 +33,37 @@ template <class Key, class Source, class Sink>
 struct SortParts {
   static constexpr int max_threads = 512;
 
+  struct Network {
+    Key* keys;
+    uint32_t* positions;
+    int length, items, threads;
+
+    // On the way to ordered runs of `size`; every other run goes down, so that two of them can be merged.
+    NONET_DEVICE void exchange(int pair, int step, int size) const {
+      const int i = 2 * pair - (pair & (step - 1));
+      const int j = i + step;
+      const bool up = (i & (length - 1) & size) == 0;
+      const Key a = keys[i];
+      const Key b = keys[j];
+      const uint32_t p = positions[i];
+      const uint32_t q = positions[j];
+      if ((a > b || (a == b && p > q)) != up) return;
+      keys[i] = b;
+      keys[j] = a;
+      positions[i] = q;
+      positions[j] = p;
+    }
+    // The steps up to 32: the pairs of a warp lie among 64 neighbours, which are nobody else's.
+    NONET_DEVICE void finish(int size) const {
+      for (int pair = thread_rank(); pair < items / 2; pair += threads) {
+        for (int step = size < 64 ? size / 2 : 32; step > 0; step /= 2) {
+          exchange(pair, step, size);
+          warp_sync();
+        }
+      }
+    }
+  };
+
   NONET_DEVICE void operator()(const Source& source, const Sink& sink, int64_t rows, int64_t n, int64_t k,
                                int64_t parts, int length, int items) const {
     Key* keys = shared_memory<Key>();
@@ -48,24 +79,16 @@ struct SortParts {
       if (row < rows && at < n) source.load(row, at, keys[i], positions[i]);
     }
     block_sync();
-    for (int size = 2; size <= length; size *= 2) {
-      for (int step = size / 2; step > 0; step /= 2) {
-        for (int pair = thread_rank(); pair < items / 2; pair += threads) {
-          const int i = 2 * pair - (pair & (step - 1));
-          const int j = i + step;
-          const bool up = ((i & (length - 1)) & size) == 0;
-          const Key a = keys[i];
-          const Key b = keys[j];
-          const uint32_t p = positions[i];
-          const uint32_t q = positions[j];
-          if ((a > b || (a == b && p > q)) != up) continue;
-          keys[i] = b;
-          keys[j] = a;
-          positions[i] = q;
-          positions[j] = p;
-        }
+    const Network network = {keys, positions, length, items, threads};
+    for (int size = 2; size <= length && size <= 64; size *= 2) network.finish(size);
+    block_sync();
+    for (int size = 128; size <= length; size *= 2) {
+      for (int step = size / 2; step > 32; step /= 2) {
+        for (int pair = thread_rank(); pair < items / 2; pair += threads) network.exchange(pair, step, size);
         block_sync();
       }
+      network.finish(size);
+      block_sync();
     }
     for (int i = thread_rank(); i < items; i += threads) {
       const int64_t row = first + i / length;

@@ -1,4 +1,8 @@
-"""Rows of a table by number, alone or summed in bags. Repeated rows are summed in a fixed order in the gradient."""
+"""Rows of a table by number, alone or summed in bags. Repeated rows are summed in a fixed order in the gradient.
+
+Values of indices and offsets are checked on the CPU only: on a device an index out of range reads as 0 and gets no
+gradient.
+"""
 
 from __future__ import annotations
 

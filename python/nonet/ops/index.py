@@ -1,4 +1,8 @@
-"""Reading and adding at positions that are data. Repeated positions are summed in a fixed order in gradients."""
+"""Reading and adding at positions that are data. Repeated positions are summed in a fixed order in gradients.
+
+IndexError is raised on the CPU only: a device does not look at the values, and what is out of range there reads as 0
+and is not written.
+"""
 
 from __future__ import annotations
 
