@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nonet
+from helpers import use_place
 from nonet import nn
 from nonet.nn import functional as F
 from nonet.nn.fusion import fused_steps
@@ -277,3 +278,32 @@ def test_no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nn.InstanceNorm2d(3)(x_of(2, 3, 4, 4))
+
+
+def test_layers_on_a_device():
+    layers = [
+        (nn.BatchNorm2d(6, momentum=None), (3, 6, 4, 5)),
+        (nn.BatchNorm1d(70).bfloat16(), (40, 70)),
+        (nn.InstanceNorm2d(6, affine=True, track_running_stats=True), (3, 6, 4, 5)),
+        (nn.GroupNorm(2, 6), (3, 6, 9)),
+        (nn.LocalResponseNorm(3, alpha=0.5), (2, 6, 9)),
+    ]
+    with use_place("emulator") as device:
+        for layer, shape in layers:
+            other = copy.deepcopy(layer).to(device=device)
+            for module, place in ((layer, "cpu"), (other, device)):
+                for seed in range(2):
+                    x = nonet.tensor(x_of(*shape, seed=seed), device=place, requires_grad=True)
+                    y = module(x)
+                    y.backward(nonet.tensor(x_of(*shape, seed=9), dtype=y.dtype, device=place))
+                module.eval()
+                module.result = [module(x), x.grad, *(p.grad for p in module.parameters()), *module.buffers()]
+            for want, got in zip(layer.result, other.result, strict=True):
+                error = 2e-2 if "bfloat16" in (layer.result[0].dtype, want.dtype) else 1e-5
+                assert got.device == device and got.dtype == want.dtype
+                np.testing.assert_allclose(
+                    got.detach().cpu().float().numpy(),
+                    want.detach().float().numpy(),
+                    rtol=error,
+                    atol=error,
+                )

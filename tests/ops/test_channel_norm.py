@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, use_isa, use_place, use_threads
+from helpers import EPS, available_isas, check_op, each_place, use_isa, use_place, use_threads
 from nonet.nn import functional as F
 from reference.channel_norm import (
     channel_norm,
@@ -14,7 +14,6 @@ from reference.channel_norm import (
     statistics,
 )
 
-each_place = pytest.mark.parametrize("place", available_isas())
 BOTH = ("float32", "bfloat16")
 BATCHES = [
     (5, 3),
@@ -394,3 +393,27 @@ def test_bad_input():
         F.local_response_norm(np.zeros((2, 3)), 2)
     with pytest.raises(ValueError, match="local_response_norm: size must be positive, got 0"):
         F.local_response_norm(x, 0)
+
+
+def test_the_order_of_threads_on_a_device():
+    x, w, b = data((3, 40, 30, 31))
+    with use_place("emulator") as device:
+        from nonet import _emulator  # type: ignore[attr-defined]
+
+        for last in (False, True):
+            for groups in (0, 4):
+                first = None
+                for seed in range(3):
+                    _emulator.seed(seed)
+                    leaves = [
+                        nonet.tensor(a, dtype="float32", device=device, requires_grad=True) for a in (x, w, b)
+                    ]
+                    if last:
+                        leaves[0] = nhwc(x, device, requires_grad=True)
+                    t, *wb = leaves
+                    y = F.group_norm(t, groups, *wb) if groups else F.batch_norm(t, None, None, *wb, True)
+                    y.backward(nonet.tensor(x**2, dtype="float32", device=device))
+                    results = [v.detach().cpu().numpy() for v in (y, *(v.grad for v in leaves))]
+                    first = first or results
+                    for got, want in zip(results, first, strict=True):
+                        np.testing.assert_array_equal(got, want)

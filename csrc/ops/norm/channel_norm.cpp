@@ -211,7 +211,7 @@ void update(const Array& running, const Array& statistics, double momentum, doub
   copy_into(running, now, op);
 }
 
-void update(const Running& running, const Array& mean, const Array& variance, const Sizes& size,
+void update(const RunningStatistics& running, const Array& mean, const Array& variance, const Sizes& size,
             const ChannelNormOptions& o) {
   const auto n = static_cast<double>(o.groups == 0 ? size.n * size.s : size.s);
   update(running.mean, mean, running.momentum, 1, o.op);
@@ -239,7 +239,7 @@ void check_inputs(const ChannelNormInputs& in, const ChannelNormOptions& o) {
         c, " channels");
 }
 
-void check_running(const ChannelNormInputs& in, const Running& running, const ChannelNormOptions& o) {
+void check_running(const ChannelNormInputs& in, const RunningStatistics& running, const ChannelNormOptions& o) {
   const Shape shape{in.x.dim(1)};
   for (const auto& [statistics, name] :
        {std::pair{&running.mean, "running_mean"}, std::pair{&running.variance, "running_var"}}) {
@@ -255,26 +255,28 @@ void check_running(const ChannelNormInputs& in, const Running& running, const Ch
 
 }  // namespace
 
-ChannelNormOutput channel_norm_forward(const ChannelNormInputs& in, const Running& running,
+ChannelNormOutput channel_norm_forward(const ChannelNormInputs& in, const RunningStatistics& running,
                                        const ChannelNormOptions& o) {
   check_inputs(in, o);
   check_running(in, running, o);
   const Array& x = in.x;
   const Sizes size = sizes_of(x);
-  const Array y = empty_like(x);
   const int64_t slices = o.groups == 0 ? size.c : size.n * o.groups;
+  if (x.numel() == 0) {
+    const Array none = zeros({slices}, DType::float32, x.device());
+    return {empty_like(x), none, none};
+  }
+  const Array residual = like(in.residual, x);
+  if (x.device() != Device::cpu) {
+    return device_channel_norm_forward({x, residual, in.gamma, in.beta}, running, o);
+  }
+  const Array y = empty_like(x);
   // A copy: the buffer may have changed by the time of the backward pass.
   const Array mean = o.given ? as_float(running.mean).clone() : Array({slices});
   const Array variance = o.given ? as_float(running.variance) : Array({slices});
   const Array rstd({slices});
-  if (x.numel() == 0) {
-    std::fill_n(mean.data<float>(), o.given ? 0 : slices, 0.f);
-    std::fill_n(rstd.data<float>(), slices, 0.f);
-    return {y, mean, rstd};
-  }
   const Array gamma = as_float(in.gamma);
   const Array beta = as_float(in.beta);
-  const Array residual = like(in.residual, x);
   if (reads_pixels(x, o.groups)) {
     const PixelView view = pixel_view(x, o.groups);
     if (!o.given) pixel_statistics(x, view, mean, variance);
@@ -424,20 +426,25 @@ ChannelNormGradients channel_norm_backward(const Array& dy, const ChannelNormInp
                                            const ChannelNormWants& wants) {
   const Array& x = in.x;
   check_shape(dy, x.shape(), o.op, "gradient", "[like the output]");
-  const ChannelNormInputs as_read{x, {}, as_float(in.gamma), as_float(in.beta)};
   const Array g = like(dy, x);
+  const Shape channels{x.dim(1)};
   ChannelNormGradients out;
-  if (wants.x) out.dx = empty_like(x);
-  if (wants.residual && o.relu) out.dresidual = empty_like(x);
   if (x.numel() == 0) {
-    out.dgamma = zeros({x.dim(1)});
-    out.dbeta = zeros({x.dim(1)});
+    out = {empty_like(x), empty_like(x), zeros(channels, DType::float32, x.device()),
+           zeros(channels, DType::float32, x.device())};
+  } else if (x.device() != Device::cpu) {
+    out = device_channel_norm_backward(g, in, y, mean, rstd, o, wants);
   } else {
+    if (wants.x) out.dx = empty_like(x);
+    if (wants.residual && o.relu) out.dresidual = empty_like(x);
     const bool sums = wants.gamma || wants.beta || out.dresidual.defined() || (wants.x && !o.given);
+    const ChannelNormInputs as_read{x, {}, as_float(in.gamma), as_float(in.beta)};
     const Backward b{as_read, g, y, mean, rstd, o, sums};
     (reads_pixels(x, o.groups) ? pixels_backward : slices_backward)(b, out);
   }
   if (wants.residual && !o.relu) out.dresidual = g;
+  if (!wants.x) out.dx = Array();
+  if (!wants.residual) out.dresidual = Array();
   if (!wants.gamma) out.dgamma = Array();
   if (!wants.beta) out.dbeta = Array();
   return out;

@@ -89,4 +89,46 @@ struct PixelNormKernels {
 };
 NONET_KERNELS(PixelNormKernels, pixel_norm_kernels);
 
+// ---------------------------------------------------------------- on a device
+struct ReducePlan;  // ops/reduce/reduce.h
+
+// x: [images, channels, positions] or, channels last, [images, positions, channels]. A cell is a channel of an image,
+// number image * channels + channel; a slice is a group of cells of one image, or, groups = 0, a channel of all images.
+struct CellLayout {
+  int64_t images, channels, positions;
+  int64_t groups;
+  bool last;
+};
+
+// x, y, residual, dy, dz, dx: float32 or bfloat16; plan: of the positions, which are the middle axis of x as [outer, n,
+// inner]; parts: its scratch. All but moments, sums and maps of elements are small.
+struct ChannelNormDevice {
+  static constexpr const char* name = "channel_norm";
+
+  // cells: [cells, 2], mean and squares about it.
+  void (*moments)(Stream, DType dtype, const void* x, double* cells, const ReducePlan& plan, void* parts);
+  // mean, variance: [slices].
+  void (*statistics)(Stream, const double* cells, float* mean, float* variance, const CellLayout& layout);
+  // maps: [cells, 4], of each the mean, gamma r, beta, and nothing. gamma, beta: [channels] or null. rstd [slices] is
+  // written, or, variance null, read.
+  void (*maps)(Stream, const float* mean, const float* variance, float eps, const float* gamma, const float* beta,
+               float* rstd, float* maps, const CellLayout& layout);
+  // running [channels] = (1 - momentum) running + momentum (the average of statistics [images, channels]) scale.
+  void (*update)(Stream, const float* statistics, float* running, double momentum, double scale, int64_t images,
+                 int64_t channels);
+  void (*apply)(Stream, DType dtype, const void* x, const void* residual, void* y, const float* maps, bool relu,
+                const CellLayout& layout);
+  // sums: [cells, 2], of dz (x - m) and of dz. y, dz: or null, as on the CPU.
+  void (*sums)(Stream, DType dtype, const void* dy, const void* x, const void* y, const float* maps, bool relu,
+               void* dz, float* sums, const ReducePlan& plan, void* parts);
+  // slopes: [cells, 2], what x - m and 1 are multiplied by in dx; null where the statistics were given.
+  void (*slopes)(Stream, const float* sums, const float* rstd, const float* gamma, float* slopes,
+                 const CellLayout& layout);
+  // dgamma, dbeta: [channels].
+  void (*parameters)(Stream, const float* sums, const float* rstd, float* dgamma, float* dbeta,
+                     const CellLayout& layout);
+  void (*gradient)(Stream, DType dtype, const void* dy, const void* x, const void* y, const float* maps, bool relu,
+                   const float* slopes, void* dx, const CellLayout& layout);
+};
+
 }  // namespace nonet

@@ -20,7 +20,7 @@ struct ChannelNormInputs {
   Array gamma;     // [C]
   Array beta;      // [C]
 };
-struct Running {
+struct RunningStatistics {
   Array mean;       // [C]; undefined: not kept
   Array variance;   // [C]
   double momentum;  // of the new value: running = (1 - momentum) running + momentum statistics
@@ -42,11 +42,18 @@ struct ChannelNormWants {
 // the average of those of its images. An empty input leaves them.
 // Errors: TypeError unless all are floating; ValueError for a shape, for groups that do not divide the channels, and
 // for given statistics that are not there.
-ChannelNormOutput channel_norm_forward(const ChannelNormInputs& in, const Running& running,
+ChannelNormOutput channel_norm_forward(const ChannelNormInputs& in, const RunningStatistics& running,
                                        const ChannelNormOptions& options);
 // y: the forward pass's result, read only with relu and a residual.
 ChannelNormGradients channel_norm_backward(const Array& dy, const ChannelNormInputs& in, const Array& y,
                                            const Array& mean, const Array& rstd, const ChannelNormOptions& options,
                                            const ChannelNormWants& wants);
+
+// The same for arrays on a device; arguments are checked, inputs are of x's dtype and format, and not empty.
+ChannelNormOutput device_channel_norm_forward(const ChannelNormInputs& in, const RunningStatistics& running,
+                                              const ChannelNormOptions& options);
+ChannelNormGradients device_channel_norm_backward(const Array& dy, const ChannelNormInputs& in, const Array& y,
+                                                  const Array& mean, const Array& rstd,
+                                                  const ChannelNormOptions& options, const ChannelNormWants& wants);
 
 }  // namespace nonet

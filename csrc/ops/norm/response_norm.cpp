@@ -1,6 +1,6 @@
 #include "ops/norm/response_norm.h"
 
-#include "array/array.h"
+#include "array/launch.h"
 
 namespace nonet {
 
@@ -20,16 +20,27 @@ Array response_norm_forward(const Array& x, int64_t size, float alpha, float bet
   check(x.rank() >= 3, op, ": input must have shape [N, C, ...] of three axes or more, got ", x.shape());
   check(size > 0, op, ": size must be positive, got ", size);
   const Array y = empty_like(x);
-  response_norm_kernels().forward(x.dtype(), x.address(), y.address(), layout_of(x, size, alpha, beta, k));
+  const ResponseNorm r = layout_of(x, size, alpha, beta, k);
+  if (x.device() != Device::cpu) {
+    on_device(&ResponseNormDevice::forward, op, y, x.dtype(), x, y, r);
+    return y;
+  }
+  response_norm_kernels().forward(x.dtype(), x.address(), y.address(), r);
   return y;
 }
 
 Array response_norm_backward(const Array& dy, const Array& x, int64_t size, float alpha, float beta, float k) {
-  check_shape(dy, x.shape(), "local_response_norm", "gradient", "[like the output]");
+  const char* op = "local_response_norm";
+  check_shape(dy, x.shape(), op, "gradient", "[like the output]");
   const Array g = dy.to(x.dtype()).to_format(x.format());
   const Array dx = empty_like(x);
-  response_norm_kernels().backward(x.dtype(), g.address(), x.address(), dx.address(),
-                                   layout_of(x, size, alpha, beta, k));
+  const ResponseNorm r = layout_of(x, size, alpha, beta, k);
+  if (x.device() != Device::cpu) {
+    const Array terms({x.numel()}, DType::float32, Format::plain, x.device());
+    on_device(&ResponseNormDevice::backward, op, dx, x.dtype(), g, x, terms, dx, r);
+    return dx;
+  }
+  response_norm_kernels().backward(x.dtype(), g.address(), x.address(), dx.address(), r);
   return dx;
 }
 

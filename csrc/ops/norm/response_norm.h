@@ -25,6 +25,14 @@ struct ResponseNormKernels {
 };
 NONET_KERNELS(ResponseNormKernels, response_norm_kernels);
 
+// On a device. terms: scratch of float32, of x's shape.
+struct ResponseNormDevice {
+  static constexpr const char* name = "response_norm";
+
+  void (*forward)(Stream, DType dtype, const void* x, void* y, const ResponseNorm& r);
+  void (*backward)(Stream, DType dtype, const void* dy, const void* x, float* terms, void* dx, const ResponseNorm& r);
+};
+
 class Array;
 
 // Errors: TypeError unless x is floating, ValueError unless it has at least three axes and size > 0.

@@ -1,6 +1,7 @@
 // Positions side by side: slices are runs of memory.
 #include "ops/norm/channel_norm.h"
 #include "simd/fold.h"
+#include "simd/transpose.h"
 
 namespace nonet::NONET_NS {
 
@@ -34,6 +35,7 @@ NONET_INLINE int64_t parts_of_run(const Slices& s) {
 // The parts of a run are of equal size, up to a vector.
 NONET_INLINE Part part_of(const Slices& s, int64_t slice, int64_t index) {
   const int64_t parts = parts_of_run(s);
+  if (parts == 1) return {slice * s.slice_step + index * s.run_step, s.length, index};
   const int64_t run = index / parts;
   const int64_t size = ((s.length + parts - 1) / parts + width - 1) / width * width;
   const int64_t begin = (index - run * parts) * size;
@@ -68,12 +70,35 @@ void for_slices(const Slices& s, const Body& body) {
 }
 
 // ---------------------------------------------------------------- forward
+// Two sums over lanes at once.
+struct Pair {
+  float first, second;
+};
+NONET_INLINE Pair sum2(F a, F b) {
+  float out[4];
+  sum4(a, b, F{}, F{}, out);
+  return {out[0], out[1]};
+}
+
+template <class T>
+float origin_of(const T* x, int64_t n) {
+  if (n >= first_elements) {
+    const float total =
+        fold_range<Add>(0, first_elements, [&](int64_t i, int64_t lanes) { return load_lanes(x + i, lanes); });
+    return total / (float)first_elements;
+  }
+  // The first eight say enough of a short run, and cost less.
+  if (n < 8) return load(x, 1)[0];
+  float v[width < 8 ? 8 : width];
+  store(v, load_lanes(x, width < 8 ? width : 8));
+  if constexpr (width < 8) store(v + width, load(x + width));
+  return (((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]))) * 0.125f;
+}
+
 template <class T>
 Moments part_moments(const T* x, int64_t n) {
   if (n == 0) return {0, 0, 0};
-  const int64_t first = n < first_elements ? n : first_elements;
-  const float origin =
-      fold_range<Add>(0, first, [&](int64_t i, int64_t lanes) { return load_lanes(x + i, lanes); }) / (float)first;
+  const float origin = origin_of(x, n);
   const F from = broadcast(origin);
   F s[4] = {};
   F q[4] = {};
@@ -93,7 +118,8 @@ Moments part_moments(const T* x, int64_t n) {
     s[0] += d;
     q[0] = fma(d, d, q[0]);
   }
-  return {origin, sum((s[0] + s[1]) + (s[2] + s[3])), sum((q[0] + q[1]) + (q[2] + q[3]))};
+  const Pair sums = sum2((s[0] + s[1]) + (s[2] + s[3]), (q[0] + q[1]) + (q[2] + q[3]));
+  return {origin, sums.first, sums.second};
 }
 
 struct Statistics {
@@ -235,7 +261,8 @@ struct Backward {
       vector(i + width, width, 1);
     }
     for (; i < part.n; i += width) vector(i, part.n - i < width ? part.n - i : width, 0);
-    return {sum(dot[0] + dot[1]), sum(total[0] + total[1])};
+    const Pair sums = sum2(dot[0] + dot[1], total[0] + total[1]);
+    return {sums.first, sums.second};
   }
 
   static void take(const Backward& b, GradientSums* parts, int64_t slice, int64_t first, int64_t last) {
