@@ -1,75 +1,17 @@
 #include <algorithm>
-#include <cmath>
-#include <vector>
 
-#include "ops/norm/channel_norm_arrays.h"
+#include "ops/norm/channel_norm_cpu.h"
 
 namespace nonet {
 
 namespace {
 
-constexpr int64_t narrow = 64;        // channels below which vectors of pixels are put together
-constexpr int64_t short_run = 32;     // positions of an image below which a batch is read across images
-constexpr int64_t many_slices = 128;  // enough for any number of threads
-constexpr int64_t cached = 1 << 18;   // elements that a cache may hold between two readings
-
-// x as [N, C, S].
-struct Sizes {
-  int64_t n, c, s;
-};
-Sizes sizes_of(const Array& x) {
-  return {x.dim(0), x.dim(1), x.shape().product(2, x.rank())};
-}
-
-// How an array with channels side by side, which may be an image's channels times a few neighbours, is read.
-struct PixelView {
-  Pixels p;
-  int64_t groups;  // slices of an image; channel v of p belongs to slice v / inner % groups
-  int64_t inner;
-  bool per_slice;  // gamma and beta are those of the slice, else of channel v
-
-  int64_t slices() const { return p.images * groups; }
-  double slice_size() const { return static_cast<double>(p.pixels) * static_cast<double>(p.channels / groups); }
-  int64_t cells() const { return p.images * p.channels; }
-  // body(cell, its slice, its channel) for the channels of p in one image.
-  template <class Body>
-  void for_cells(int64_t image, const Body& body) const {
-    for (int64_t v = 0; v < p.channels;) {
-      for (int64_t f = 0; f < groups; ++f) {
-        for (int64_t i = 0; i < inner; ++i, ++v) body(image * p.channels + v, image * groups + f, per_slice ? f : v);
-      }
-    }
-  }
-  // body(v) for the channels of slice f of an image.
-  template <class Body>
-  void for_channels(int64_t f, const Body& body) const {
-    for (int64_t v = f * inner; v < p.channels; v += groups * inner) {
-      for (int64_t i = 0; i < inner; ++i) body(v + i);
-    }
-  }
-};
-
-bool reads_pixels(const Array& x, int64_t groups) {
-  const auto [n, c, s] = sizes_of(x);
-  return x.format() == Format::nhwc || s == 1 || (groups == 0 && s < short_run && n >= 2 * pixel_part / s);
-}
-
-PixelView pixel_view(const Array& x, int64_t groups) {
-  const auto [n, c, s] = sizes_of(x);
-  if (groups > 0) return {{n, s, c, c}, groups, c / groups, false};
-  const bool last = x.format() == Format::nhwc || s == 1;
-  PixelView view{{1, last ? n * s : n, last ? c : c * s, 0}, c, last ? 1 : s, true};
-  // Few channels fill no vector: neighbouring pixels lend theirs.
-  Pixels& p = view.p;
-  while (p.channels < narrow && p.channels % 16 != 0 && p.pixels % 2 == 0 && p.pixels > 2 * pixel_part) {
-    p.channels *= 2;
-    p.pixels /= 2;
-  }
-  return view;
-}
+constexpr int64_t many_slices = 32;  // enough for any number of threads
+constexpr int64_t cached = 1 << 18;  // elements that a cache may hold between two readings
+constexpr int64_t little = 1 << 15;  // elements that are no work for several threads
 
 Slices slices_of(const Array& x, int64_t groups) {
-  const auto [n, c, s] = sizes_of(x);
+  const auto [n, c, s] = image_sizes(x);
   if (groups == 0) return {c, n, s, s, c * s, c, 1};
   const int64_t each = c / groups;
   return {n * groups, each, s, each * s, s, groups, each};
@@ -77,123 +19,51 @@ Slices slices_of(const Array& x, int64_t groups) {
 
 // Scratch for the parts of slices that are read twice from memory, because they are few or too long for a cache.
 Array part_scratch(const Slices& s, int64_t numbers) {
-  const bool whole = s.slices >= many_slices && s.runs * s.length <= cached;
-  if (whole || s.slices * s.runs * s.length <= slice_part) return {};
+  const int64_t each = s.runs * s.length;
+  if ((s.slices >= many_slices && each <= cached) || s.slices * each <= little) return {};
   return Array({s.slices * slice_parts(s) * numbers});
 }
 
-float* floats(const Array& x) {
-  return x.defined() ? x.data<float>() : nullptr;
-}
-Array as_float(const Array& x) {
-  return x.defined() ? x.plain().to(DType::float32) : x;
-}
-void* address(const Array& x) {
-  return x.defined() ? x.address() : nullptr;
-}
 // In the dtype and format of x.
 Array like(const Array& a, const Array& x) {
   return a.defined() ? a.to(x.dtype()).to_format(x.format()) : a;
 }
 
-// ---------------------------------------------------------------- the parts of pixels together
-constexpr int64_t cell_block = 64;
+void slices_forward(const NormForward& f) {
+  const Array& x = f.in.x;
+  const Slices s = slices_of(x, f.o.groups);
+  const SliceNorm norm{x.dtype(),         x.address(), address(f.in.residual), nullptr, floats(f.in.gamma),
+                       floats(f.in.beta), f.o.relu};
+  slice_norm_kernels().forward(norm, f.y.address(), floats(f.mean), floats(f.variance), floats(f.rstd), f.o.eps,
+                               f.o.given, s, floats(part_scratch(s, 3)));
+}
 
-// body(image, first channel, last channel) for blocks of channels.
-template <class Body>
-void for_cells(const Pixels& p, const Body& body) {
-  const int64_t blocks = (p.channels + cell_block - 1) / cell_block;
-  parallel_for(p.images * blocks, 1 + 4096 / (1 + pixel_parts(p) * cell_block), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t v = i % blocks * cell_block;
-      body(i / blocks, v, std::min(v + cell_block, p.channels));
+// [slices, channels of a slice, 2] -> gradients of gamma and beta, [c] each.
+void add_images(const Array& sums, const Array& dgamma, const Array& dbeta) {
+  const int64_t c = dgamma.numel();
+  const float* from = sums.data<float>();
+  for (int64_t i = 0; i < c; ++i) {
+    double dots = 0;
+    double totals = 0;
+    for (int64_t at = i; 2 * at < sums.numel(); at += c) {
+      dots += from[2 * at];
+      totals += from[2 * at + 1];
     }
-  });
-}
-
-template <class Body>
-void for_images(const Pixels& p, const Body& body) {
-  parallel_for(p.images, 1 + 8192 / p.channels, [&](int64_t begin, int64_t end) {
-    for (int64_t image = begin; image < end; ++image) body(image);
-  });
-}
-
-// mean and squares (about it) of every channel of every image, in float64.
-void cell_moments(const Array& parts, const Pixels& p, std::vector<double>& mean, std::vector<double>& squares) {
-  const int64_t count = pixel_parts(p);
-  for_cells(p, [&](int64_t image, int64_t begin, int64_t end) {
-    const float* first = parts.data<float>() + image * count * 3 * p.channels;
-    double* m = mean.data() + image * p.channels;
-    double* q = squares.data() + image * p.channels;
-    for (int64_t part = 0; part < count; ++part) {
-      const float* origin = first + part * 3 * p.channels;
-      const float* sum = origin + p.channels;
-      const float* own = sum + p.channels;
-      const auto n = static_cast<double>(std::min(pixel_part, p.pixels - part * pixel_part));
-      for (int64_t v = begin; v < end; ++v) {
-        const double shift = static_cast<double>(origin[v]) - static_cast<double>(first[v]);
-        m[v] += n * shift + sum[v];
-        q[v] += own[v] + shift * (2 * sum[v] + n * shift);
-      }
-    }
-    const auto n = static_cast<double>(p.pixels);
-    for (int64_t v = begin; v < end; ++v) {
-      const double total = m[v];
-      m[v] = first[v] + total / n;
-      q[v] = std::max(0., q[v] - total * (total / n));
-    }
-  });
-}
-
-void pixel_statistics(const Array& x, const PixelView& view, const Array& mean, const Array& variance) {
-  const Pixels& p = view.p;
-  const Array parts({p.images * pixel_parts(p) * 3 * p.channels});
-  pixel_norm_kernels().moments(x.dtype(), x.address(), parts.data<float>(), p);
-  std::vector<double> means(view.cells());
-  std::vector<double> squares(view.cells());
-  cell_moments(parts, p, means, squares);
-  parallel_for(view.slices(), 1 + 16384 / (1 + p.channels / view.groups), [&](int64_t begin, int64_t end) {
-    for (int64_t slice = begin; slice < end; ++slice) {
-      const int64_t cell = slice / view.groups * p.channels;
-      const int64_t f = slice % view.groups;
-      double sum = 0;
-      view.for_channels(f, [&](int64_t v) { sum += means[cell + v]; });
-      const double m = sum / static_cast<double>(p.channels / view.groups);
-      double about = 0;
-      view.for_channels(f, [&](int64_t v) {
-        const double d = means[cell + v] - m;
-        about += squares[cell + v] + static_cast<double>(p.pixels) * d * d;
-      });
-      mean.data<float>()[slice] = static_cast<float>(m);
-      variance.data<float>()[slice] = static_cast<float>(about / view.slice_size());
-    }
-  });
-}
-
-// Per channel of p, or per image and channel: the mean, gamma r and beta.
-struct Tables {
-  Array mean, scale, shift;
-};
-Tables tables(const PixelView& view, const Array& mean, const Array& rstd, const Array& gamma, const Array& beta) {
-  const Shape shape{view.cells()};
-  const Tables out{Array(shape), Array(shape), Array(shape)};
-  const float* c = floats(gamma);
-  const float* b = floats(beta);
-  for_images(view.p, [&](int64_t image) {
-    view.for_cells(image, [&](int64_t cell, int64_t slice, int64_t channel) {
-      out.mean.data<float>()[cell] = mean.data<float>()[slice];
-      out.scale.data<float>()[cell] = rstd.data<float>()[slice] * (c != nullptr ? c[channel] : 1.f);
-      out.shift.data<float>()[cell] = b != nullptr ? b[channel] : 0.f;
-    });
-  });
-  return out;
-}
-
-// ---------------------------------------------------------------- statistics
-void set_rstd(const Array& variance, const Array& rstd, float eps) {
-  for (int64_t i = 0; i < rstd.numel(); ++i) {
-    rstd.data<float>()[i] = static_cast<float>(1. / std::sqrt(double{variance.data<float>()[i]} + eps));
+    dgamma.data<float>()[i] = static_cast<float>(dots);
+    dbeta.data<float>()[i] = static_cast<float>(totals);
   }
+}
+
+void slices_backward(const NormBackward& b, ChannelNormGradients& out) {
+  const Array& x = b.in.x;
+  const Slices s = slices_of(x, b.o.groups);
+  const SliceNorm norm{x.dtype(), x.address(), nullptr, address(b.y), floats(b.in.gamma), floats(b.in.beta), b.o.relu};
+  const Array sums({s.slices * s.group_channels * 2});
+  slice_norm_kernels().backward(norm, b.dy.address(), floats(b.mean), floats(b.rstd), b.o.given, address(out.dresidual),
+                                address(out.dx), floats(sums), s, floats(part_scratch(s, 2)));
+  out.dgamma = Array({x.dim(1)});
+  out.dbeta = Array({x.dim(1)});
+  add_images(sums, out.dgamma, out.dbeta);
 }
 
 // running = (1 - momentum) running + momentum (the average over `images` of [images, C] statistics) scale.
@@ -211,7 +81,7 @@ void update(const Array& running, const Array& statistics, double momentum, doub
   copy_into(running, now, op);
 }
 
-void update(const RunningStatistics& running, const Array& mean, const Array& variance, const Sizes& size,
+void update(const RunningStatistics& running, const Array& mean, const Array& variance, const ImageSizes& size,
             const ChannelNormOptions& o) {
   const auto n = static_cast<double>(o.groups == 0 ? size.n * size.s : size.s);
   update(running.mean, mean, running.momentum, 1, o.op);
@@ -260,7 +130,7 @@ ChannelNormOutput channel_norm_forward(const ChannelNormInputs& in, const Runnin
   check_inputs(in, o);
   check_running(in, running, o);
   const Array& x = in.x;
-  const Sizes size = sizes_of(x);
+  const ImageSizes size = image_sizes(x);
   const int64_t slices = o.groups == 0 ? size.c : size.n * o.groups;
   if (x.numel() == 0) {
     const Array none = zeros({slices}, DType::float32, x.device());
@@ -275,151 +145,11 @@ ChannelNormOutput channel_norm_forward(const ChannelNormInputs& in, const Runnin
   const Array mean = o.given ? as_float(running.mean).clone() : Array({slices});
   const Array variance = o.given ? as_float(running.variance) : Array({slices});
   const Array rstd({slices});
-  const Array gamma = as_float(in.gamma);
-  const Array beta = as_float(in.beta);
-  if (reads_pixels(x, o.groups)) {
-    const PixelView view = pixel_view(x, o.groups);
-    if (!o.given) pixel_statistics(x, view, mean, variance);
-    set_rstd(variance, rstd, o.eps);
-    const Tables t = tables(view, mean, rstd, gamma, beta);
-    pixel_norm_kernels().apply(x.dtype(), x.address(), address(residual), y.address(), floats(t.mean), floats(t.scale),
-                               floats(t.shift), o.relu, view.p);
-  } else {
-    const Slices s = slices_of(x, o.groups);
-    const SliceNorm norm{x.dtype(), x.address(), address(residual), nullptr, floats(gamma), floats(beta), o.relu};
-    slice_norm_kernels().forward(norm, y.address(), floats(mean), floats(variance), floats(rstd), o.eps, o.given, s,
-                                 floats(part_scratch(s, 3)));
-  }
+  const ChannelNormInputs as_read{x, residual, as_float(in.gamma), as_float(in.beta)};
+  (reads_pixels(x, o.groups) ? pixels_forward : slices_forward)({as_read, o, y, mean, variance, rstd});
   if (running.mean.defined() && !o.given) update(running, mean, variance, size, o);
   return {y, mean, rstd};
 }
-
-namespace {
-
-// What the kernels of pixels leave: sums over the parts, and what becomes of them.
-struct PixelSums {
-  std::vector<double> dot, total;    // per cell: of dz (x - m) and of dz
-  std::vector<double> gamma, beta;   // gradients per channel
-  std::vector<double> dots, totals;  // per slice, weighted by gamma
-};
-
-PixelSums pixel_sums(const Array& parts, const PixelView& view, const Array& gamma, const Array& rstd, int64_t c) {
-  const Pixels& p = view.p;
-  const int64_t count = pixel_parts(p);
-  PixelSums out{std::vector<double>(view.cells()),
-                std::vector<double>(view.cells()),
-                std::vector<double>(c),
-                std::vector<double>(c),
-                std::vector<double>(view.slices()),
-                std::vector<double>(view.slices())};
-  for_cells(p, [&](int64_t image, int64_t begin, int64_t end) {
-    const int64_t cell = image * p.channels;
-    for (int64_t part = 0; part < count; ++part) {
-      const float* dot = parts.data<float>() + (image * count + part) * 2 * p.channels;
-      const float* total = dot + p.channels;
-      for (int64_t v = begin; v < end; ++v) {
-        out.dot[cell + v] += dot[v];
-        out.total[cell + v] += total[v];
-      }
-    }
-  });
-  for (int64_t image = 0; image < p.images; ++image) {
-    view.for_cells(image, [&](int64_t cell, int64_t slice, int64_t channel) {
-      const double weight = gamma.defined() ? gamma.data<float>()[channel] : 1.;
-      out.gamma[channel] += out.dot[cell] * rstd.data<float>()[slice];
-      out.beta[channel] += out.total[cell];
-      out.dots[slice] += weight * out.dot[cell];
-      out.totals[slice] += weight * out.total[cell];
-    });
-  }
-  return out;
-}
-
-// The other two tables of dx.
-struct Slopes {
-  Array slope, offset;
-};
-Slopes slopes(const PixelView& view, const PixelSums& sums, const Array& rstd) {
-  const Slopes out{Array({view.cells()}), Array({view.cells()})};
-  for_images(view.p, [&](int64_t image) {
-    view.for_cells(image, [&](int64_t cell, int64_t slice, int64_t) {
-      const double r = rstd.data<float>()[slice];
-      out.slope.data<float>()[cell] = static_cast<float>(-r * r * r * sums.dots[slice] / view.slice_size());
-      out.offset.data<float>()[cell] = static_cast<float>(-r * sums.totals[slice] / view.slice_size());
-    });
-  });
-  return out;
-}
-
-Array rounded(const std::vector<double>& values) {
-  const Array out({static_cast<int64_t>(values.size())});
-  std::transform(values.begin(), values.end(), out.data<float>(), [](double v) { return static_cast<float>(v); });
-  return out;
-}
-
-// [slices, channels of a slice, 2] -> gradients of gamma and beta, [c] each.
-void add_images(const Array& sums, const Array& dgamma, const Array& dbeta) {
-  const int64_t c = dgamma.numel();
-  const float* from = sums.data<float>();
-  for (int64_t i = 0; i < c; ++i) {
-    double dots = 0;
-    double totals = 0;
-    for (int64_t at = i; 2 * at < sums.numel(); at += c) {
-      dots += from[2 * at];
-      totals += from[2 * at + 1];
-    }
-    dgamma.data<float>()[i] = static_cast<float>(dots);
-    dbeta.data<float>()[i] = static_cast<float>(totals);
-  }
-}
-
-struct Backward {
-  const ChannelNormInputs& in;  // gamma, beta: float32
-  const Array& dy;
-  const Array& y;
-  const Array& mean;
-  const Array& rstd;
-  const ChannelNormOptions& o;
-  bool sums;  // are wanted, for whatever
-};
-
-void pixels_backward(const Backward& b, ChannelNormGradients& out) {
-  const auto& kernels = pixel_norm_kernels();
-  const Array& x = b.in.x;
-  const DType dtype = x.dtype();
-  const PixelView view = pixel_view(x, b.o.groups);
-  const Pixels& p = view.p;
-  const Tables t = tables(view, b.mean, b.rstd, b.in.gamma, b.in.beta);
-  Slopes more;
-  if (b.sums) {
-    const Array parts({p.images * pixel_parts(p) * 2 * p.channels});
-    kernels.sums(dtype, b.dy.address(), x.address(), address(b.y), floats(t.mean), floats(t.scale), floats(t.shift),
-                 b.o.relu, address(out.dresidual), parts.data<float>(), p);
-    const PixelSums sums = pixel_sums(parts, view, b.in.gamma, b.rstd, x.dim(1));
-    out.dgamma = rounded(sums.gamma);
-    out.dbeta = rounded(sums.beta);
-    if (!b.o.given) more = slopes(view, sums, b.rstd);
-  }
-  if (!out.dx.defined()) return;
-  const bool masked = b.o.relu && !out.dresidual.defined();
-  const Array& dz = out.dresidual.defined() ? out.dresidual : b.dy;
-  kernels.gradient(dtype, dz.address(), x.address(), address(b.y), floats(t.mean), floats(t.scale), floats(t.shift),
-                   masked, floats(more.slope), floats(more.offset), out.dx.address(), p);
-}
-
-void slices_backward(const Backward& b, ChannelNormGradients& out) {
-  const Array& x = b.in.x;
-  const Slices s = slices_of(x, b.o.groups);
-  const SliceNorm norm{x.dtype(), x.address(), nullptr, address(b.y), floats(b.in.gamma), floats(b.in.beta), b.o.relu};
-  const Array sums({s.slices * s.group_channels * 2});
-  slice_norm_kernels().backward(norm, b.dy.address(), floats(b.mean), floats(b.rstd), b.o.given, address(out.dresidual),
-                                address(out.dx), floats(sums), s, floats(part_scratch(s, 2)));
-  out.dgamma = Array({x.dim(1)});
-  out.dbeta = Array({x.dim(1)});
-  add_images(sums, out.dgamma, out.dbeta);
-}
-
-}  // namespace
 
 ChannelNormGradients channel_norm_backward(const Array& dy, const ChannelNormInputs& in, const Array& y,
                                            const Array& mean, const Array& rstd, const ChannelNormOptions& o,
@@ -439,7 +169,7 @@ ChannelNormGradients channel_norm_backward(const Array& dy, const ChannelNormInp
     if (wants.residual && o.relu) out.dresidual = empty_like(x);
     const bool sums = wants.gamma || wants.beta || out.dresidual.defined() || (wants.x && !o.given);
     const ChannelNormInputs as_read{x, {}, as_float(in.gamma), as_float(in.beta)};
-    const Backward b{as_read, g, y, mean, rstd, o, sums};
+    const NormBackward b{as_read, o, g, y, mean, rstd, sums};
     (reads_pixels(x, o.groups) ? pixels_backward : slices_backward)(b, out);
   }
   if (wants.residual && !o.relu) out.dresidual = g;
