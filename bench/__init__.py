@@ -11,6 +11,7 @@ from nonet.bench.errors import BenchError
 # Module and what it measures, by the family's name on the command line.
 FAMILIES = {
     "matmul": ("nonet.bench.bench_matmul", "matrix products, layers' shapes, every precision"),
+    "conv": ("nonet.bench.bench_conv", "convolutions, transposed ones, pooling and batch normalisation"),
     "models": ("nonet.bench.models", "training step and single-sample inference of ten reference workloads"),
     "mlp_step": ("nonet.bench.mlp_step", "a training step so small that only overhead is left"),
 }
