@@ -34,7 +34,8 @@ def matmul(input: TensorLike, other: TensorLike, *, precision: str | None = None
     precision: for this call, see `set_matmul_precision`.
     Errors: ValueError for shapes, TypeError unless both are of one floating dtype.
     """
-    return _product(*as_tensors(input, other), False, False, "matmul", precision)
+    a, b = as_tensors(input, other)
+    return _product(a, b, False, False, "matmul", precision)
 
 
 def rmatmul(input: TensorLike, other: TensorLike) -> Tensor:
