@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, each_isa, use_isa, use_threads
+from helpers import EPS, available_isas, each_isa, each_place, use_isa, use_place, use_threads
 from nonet import nn
 from nonet.ops.matmul import matmul_flags
 
@@ -26,11 +26,12 @@ def tiles():
         yield
 
 
-def product(a, b, precision, transpose=(False, False)):
+def product(a, b, precision, transpose=(False, False), device="cpu"):
     a = np.ascontiguousarray(a.T) if transpose[0] else a
     b = np.ascontiguousarray(b.T) if transpose[1] else b
+    x, y = nonet.tensor(a, device=device), nonet.tensor(b, device=device)
     with nonet.set_matmul_precision(precision):
-        return matmul_flags(nonet.tensor(a), nonet.tensor(b), *transpose).numpy()
+        return matmul_flags(x, y, *transpose).cpu().numpy()
 
 
 def rms(x):
@@ -67,18 +68,20 @@ def family(name, m, n, k):
 FAMILIES = ["normal", "uniform", "log-uniform", "scaled", "cancelling", "relu"]
 # Rounding an operand to t bits moves a product by at most 2^-t of |a||b|, and sums of squares bound the sum of them.
 LIMITS = {"highest": 8 * EPS, "ieee": 8 * EPS, "high": 2.0**-14, "medium": 2.0**-7}
+GPU_LIMITS = LIMITS | {"high": 2.0**-10}  # TF32 keeps 11 bits
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_error(isa, precision, name):
-    with use_isa(isa):
+def test_error(place, precision, name):
+    limit = (GPU_LIMITS if place == "emulator" else LIMITS)[precision]
+    with use_place(place) as device:
         for (m, n, k), transpose in zip(
             [(70, 45, 600), (33, 64, 1030), (16, 16, 32), (40, 100, 77)], FLAGS, strict=True
         ):
             a, b = family(name, m, n, k)
-            assert normwise(product(a, b, precision, transpose), a, b) <= LIMITS[precision], (m, n, k)
+            assert normwise(product(a, b, precision, transpose, device), a, b) <= limit, (m, n, k)
 
 
 @each_isa
@@ -162,20 +165,20 @@ def test_same_bytes_for_any_number_of_threads(isa, precision):
                     np.testing.assert_array_equal(product(a, b, precision).view(np.int32), want)
 
 
-@each_isa
+@each_place
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_linear_and_gradients(isa, precision):
+def test_linear_and_gradients(place, precision):
     """Bias and batch axes; the backward pass keeps its forward's precision."""
     x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((3, 30, 50), (70, 50), (70,)))
     dy = rng.standard_normal((3, 30, 70)).astype(np.float32)
-    limit = LIMITS[precision]
-    with use_isa(isa):
-        tensors = [nonet.tensor(v, requires_grad=True) for v in (x, w, b)]
+    limit = (GPU_LIMITS if place == "emulator" else LIMITS)[precision]
+    with use_place(place) as device:
+        tensors = [nonet.tensor(v, requires_grad=True, device=device) for v in (x, w, b)]
         y = nn.functional.linear(*tensors, precision=precision)
         y.backward(dy)
     rows, drows = x.reshape(-1, 50), dy.reshape(-1, 70)
-    assert normwise(y.numpy().reshape(-1, 70) - b, rows, w.T) <= limit + 8 * EPS
-    dx, dw, db = (t.grad.numpy() for t in tensors)
+    assert normwise(y.cpu().numpy().reshape(-1, 70) - b, rows, w.T) <= limit + 8 * EPS
+    dx, dw, db = (t.grad.cpu().numpy() for t in tensors)
     assert normwise(dx.reshape(-1, 50), drows, w) <= limit
     assert normwise(dw, drows.T, rows) <= limit
     np.testing.assert_allclose(db, drows.sum(0), rtol=1e-4, atol=1e-4)

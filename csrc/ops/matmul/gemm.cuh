@@ -301,7 +301,7 @@ NONET_DEVICE void finish_panel(const Output& out, int64_t entry, int64_t row, in
   finish_staged<32>(out, entry, row, column, lane_index(), stage, pitch);
 }
 
-// ---------------------------------------------------------------- the host's side: matmul.cu
+// ---------------------------------------------------------------- the host's side: gemm.cu
 
 // A tile that a kernel computes: its size, the K of a step, the share of the peak it reaches when the device is full.
 struct TileShape {

@@ -17,6 +17,8 @@ struct Panel {
   static constexpr int bytes = lines * step_bytes;
   static constexpr int row_chunks = along_k ? step_bytes / chunk : lines * 2 / chunk;
 
+  static_assert(row_chunks * chunk * (along_k ? lines : 32) == bytes);
+
   // Byte of a chunk of a row: a line, or a value of k.
   NONET_DEVICE static int place(int row, int c) {
     return along_k ? row * step_bytes + (c ^ (row >> 1 & 3)) * chunk : (row * row_chunks + (c ^ (row & 7))) * chunk;
@@ -97,6 +99,7 @@ struct MmaTiles {
   static constexpr int warp_m = 16 * rows, warp_n = 8 * columns, tile_m = 2 * warp_m, tile_n = 2 * warp_n;
   static constexpr int panels_n = columns / 4, panels = rows * panels_n;
   static constexpr int size = tf32 ? 4 : 2, depth = step_bytes / size;
+  static_assert(panels * 16 * 32 == warp_m * warp_n && panels_n * 32 == warp_n && size * depth == step_bytes);
   using A = Panel<a_along_k, tile_m>;
   using B = Panel<b_along_k, tile_n>;
   static constexpr int stage_bytes = A::bytes + B::bytes;
@@ -105,7 +108,7 @@ struct MmaTiles {
   static constexpr int shared_bytes = place_at + static_cast<int>(sizeof(Place));
 
   NONET_DEVICE void operator()(const Job& job) const {
-    if constexpr (arch >= 80) multiply_tile(job);
+    if constexpr (arch >= 80) multiply_tile(job);  // sm_75 needs no code of it
   }
 
   NONET_DEVICE static void multiply_tile(const Job& job) {

@@ -33,11 +33,12 @@ def code_of(precision: str) -> int:
 class set_matmul_precision(contextlib.AbstractContextManager[None]):
     """Sets the precision of matrix products in this process: at once, and back at the end of a with block.
 
-    highest (default): float32 results, normwise as accurate as fused multiply-adds; high: more than TF32's 10 bits of
-    mantissa; medium: operands rounded to bfloat16, sums in float32; ieee: fused multiply-adds and nothing else. They
-    differ where the processor has AMX (Henry, Tang & Heinecke 2019); elsewhere all are ieee. Backward passes use the
-    precision of their forward pass. Ops on products take `precision=` for one call, which is also what to use
-    from several threads. Errors: ValueError.
+    highest (default): float32 results, normwise as accurate as fused multiply-adds; high: at least TF32's 11 bits of
+    each operand; medium: operands rounded to bfloat16, sums in float32; ieee: fused multiply-adds and nothing else.
+    They differ where the processor has AMX (Henry, Tang & Heinecke 2019), whose high keeps 16 bits, and on GPUs with
+    tensor cores, where highest is ieee for float32; elsewhere all are ieee. Products of two bfloat16 arrays are exact
+    and summed in float32 whatever the setting. Backward passes use the precision of their forward pass. Ops on products
+    take `precision=` for one call, which is also what to use from several threads. Errors: ValueError.
     """
 
     def __init__(self, precision: str):
