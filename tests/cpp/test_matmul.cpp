@@ -34,7 +34,7 @@ TEST(matmul_matches_double) {
           const bool tb = (flags & 2) != 0;
           const Array a = test::normal(ta ? Shape{k, m} : Shape{m, k}, 1);
           const Array b = test::normal(tb ? Shape{n, k} : Shape{k, n}, 2);
-          EXPECT(test::close(matmul_forward(a, b, ta, tb, {}, "matmul"), product(a, b, ta, tb), 2e-5));
+          EXPECT(test::close(matmul_forward(a, b, ta, tb, {}, "matmul", 1, {}), product(a, b, ta, tb), 2e-5));
         }
       }
     }
