@@ -273,11 +273,9 @@ inline Status status(cudaError_t code) {
   if (code == cudaSuccess) return {};
   return {static_cast<int>(code), std::string(cudaGetErrorName(code)) + ": " + cudaGetErrorString(code)};
 }
-}  // namespace detail
 
-template <class Kernel, class... Args>
-Status launch(const LaunchConfig& config, const Kernel& kernel, const Args&... args) {
-  const auto* entry = reinterpret_cast<const void*>(&kernel_entry<Kernel, Args...>);
+// What all launches share: once in the program, not once per kernel.
+[[gnu::noinline]] inline Status launch_entry(const LaunchConfig& config, const void* entry, void** pointers) {
   if (config.shared_bytes > 48 << 10) {  // above, a kernel must ask for it
     const cudaError_t code =
         cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, config.shared_bytes);
@@ -309,10 +307,16 @@ Status launch(const LaunchConfig& config, const Kernel& kernel, const Args&... a
   }
   launch_config.attrs = attributes;
   launch_config.numAttrs = static_cast<unsigned>(count);
-  void* pointers[] = {const_cast<Kernel*>(&kernel), const_cast<Args*>(&args)...};
   const cudaError_t code = cudaLaunchKernelExC(&launch_config, entry, pointers);
   if (code != cudaSuccess) cudaGetLastError();  // the error is told once, here
-  return detail::status(code);
+  return status(code);
+}
+}  // namespace detail
+
+template <class Kernel, class... Args>
+Status launch(const LaunchConfig& config, const Kernel& kernel, const Args&... args) {
+  void* pointers[] = {const_cast<Kernel*>(&kernel), const_cast<Args*>(&args)...};
+  return detail::launch_entry(config, reinterpret_cast<const void*>(&kernel_entry<Kernel, Args...>), pointers);
 }
 
 }  // namespace nonet::cuda
