@@ -141,9 +141,12 @@ Windows make_windows(const Axes& axes) {
 }
 
 // As kernels of a device see images [N, C, H, W].
-PoolImages stored_images(const Array& x, const Axes& axes) {
+PoolImages stored_images(const Array& x, const Axes& axes, const char* op) {
   const bool nhwc = x.format() == Format::nhwc;
-  return {nhwc ? x.dim(0) : x.dim(0) * x.dim(1), nhwc ? x.dim(1) : 1, axes.rows, axes.columns};
+  const PoolImages out = {nhwc ? x.dim(0) : x.dim(0) * x.dim(1), nhwc ? x.dim(1) : 1, axes.rows, axes.columns};
+  const int64_t largest = out.inner * std::max(axes.rows.n * axes.columns.n, axes.rows.m * axes.columns.m);
+  check(largest < PoolDevice::limit, op, ": a device takes less than 2^30 elements of an image, got ", largest);
+  return out;
 }
 
 int axes_of(const PoolSpec& spec) {
@@ -190,7 +193,7 @@ Pooled max_pool_forward(const Array& input, const PoolSpec& spec, bool keep_inde
     const Array y({from.dim(0), from.dim(1), sizes.rows.m, sizes.columns.m}, input.dtype(), from.format(),
                   input.device());
     const Array index = keep_index ? Array(y.shape(), DType::int32, from.format(), input.device()) : Array();
-    on_device(&PoolDevice::max, op, y, y.dtype(), from, y, index, stored_images(from, sizes));
+    on_device(&PoolDevice::max, op, y, y.dtype(), from, y, index, stored_images(from, sizes, op));
     return {y.reshape(out_shape), keep_index ? index.reshape(out_shape) : index};
   }
   const Windows windows = make_windows(sizes);
@@ -229,7 +232,7 @@ Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape,
     const Array d = images(dy, axes);
     const Array dx(image_shape(shape, axes), dy.dtype(), d.format(), dy.device());
     on_device(&PoolDevice::max_backward, op, dx, dy.dtype(), d, images(index, axes).to_format(d.format()), dx,
-              stored_images(dx, sizes));
+              stored_images(dx, sizes, op));
     return dx.reshape(shape);
   }
   const Array d = images(dy.to(DType::float32), axes);
@@ -267,7 +270,7 @@ Array avg_pool_forward(const Array& input, const PoolSpec& spec, const char* op)
     const Array from = images(input, axes);
     const Array y({from.dim(0), from.dim(1), sizes.rows.m, sizes.columns.m}, input.dtype(), from.format(),
                   input.device());
-    on_device(&PoolDevice::average, op, y, y.dtype(), from, y, stored_images(from, sizes));
+    on_device(&PoolDevice::average, op, y, y.dtype(), from, y, stored_images(from, sizes, op));
     return y.reshape(pooled_shape(input.shape(), sizes, axes));
   }
   const Windows windows = make_windows(sizes);
@@ -297,7 +300,7 @@ Array avg_pool_backward(const Array& dy, const Shape& shape, const PoolSpec& spe
   if (dy.device() != Device::cpu) {
     const Array from = images(dy, axes);
     const Array dx(image_shape(shape, axes), dy.dtype(), from.format(), dy.device());
-    on_device(&PoolDevice::average_backward, op, dx, dy.dtype(), from, dx, stored_images(dx, sizes));
+    on_device(&PoolDevice::average_backward, op, dx, dy.dtype(), from, dx, stored_images(dx, sizes, op));
     return dx.reshape(shape);
   }
   const Windows windows = make_windows(sizes);

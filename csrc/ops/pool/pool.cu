@@ -10,62 +10,80 @@ namespace nonet::NONET_CUDA_NS {
 
 namespace {
 
-template <class I>
+// Numbers beyond every index, such as the stride of a single window, are as good as the limit.
+int narrowed(int64_t x) {
+  return static_cast<int>(x < PoolDevice::limit ? x : PoolDevice::limit);
+}
+
 struct Axis {
-  I n, m;
-  I kernel, stride, padding, dilation;
+  int n, m;
+  int kernel, stride, padding, dilation;
   bool adaptive, include_pad;
+  bool small;  // products of n and m fit into 32 bits
   float divisor;
-  Divisor<I> by_n, by_m, by_stride;
+  Divisor<int32_t> by_n, by_m, by_stride;
 
   explicit Axis(const PoolAxis& a)
-      : n(static_cast<I>(a.n)),
-        m(static_cast<I>(a.m)),
-        kernel(static_cast<I>(a.kernel)),
-        stride(static_cast<I>(a.stride)),
-        padding(static_cast<I>(a.padding)),
-        dilation(static_cast<I>(a.dilation)),
+      : n(narrowed(a.n)),
+        m(narrowed(a.m)),
+        kernel(narrowed(a.kernel)),
+        stride(narrowed(a.stride)),
+        padding(narrowed(a.padding)),
+        dilation(narrowed(a.dilation)),
         adaptive(a.adaptive),
         include_pad(a.include_pad),
+        small((a.n + 1) * (a.m + 1) < PoolDevice::limit),
         divisor(a.divisor),
-        by_n(a.n),
-        by_m(a.m),
-        by_stride(a.stride) {}
+        by_n(n),
+        by_m(m),
+        by_stride(stride) {}
+
+  // product / d.value, rounded down.
+  NONET_DEVICE int ratio(int64_t product, const Divisor<int32_t>& d) const {
+    return small ? d.quotient(static_cast<int>(product)) : static_cast<int>(product / d.value);
+  }
+  NONET_DEVICE PoolSpan<int> window(int o) const {
+    if (!adaptive) return pool_window<int>(*this, o);
+    return {ratio(int64_t{o} * n, by_m), ratio((int64_t{o} + 1) * n + m - 1, by_m)};
+  }
+  // The outputs in whose windows input p may lie.
+  NONET_DEVICE PoolSpan<int> outputs(int p) const {
+    if (adaptive) return {ratio(int64_t{p} * m, by_n), smaller(ratio((int64_t{p} + 1) * m + n - 1, by_n), m)};
+    const int low = p + padding - (kernel - 1) * dilation;
+    return {low <= 0 ? 0 : by_stride.quotient(low + stride - 1), smaller(by_stride.quotient(p + padding) + 1, m)};
+  }
 };
 
-template <class I>
 struct Images {
-  Axis<I> rows, columns;
-  Divisor<I> inner;
+  Axis rows, columns;
+  Divisor<int32_t> inner;
 
   explicit Images(const PoolImages& images) : rows(images.rows), columns(images.columns), inner(images.inner) {}
 };
 
-// Everything that a kernel computes with an index fits.
-bool fits(const PoolAxis& a, int64_t limit) {
-  const int64_t product = (a.n + 1) * (a.m + 1);
-  const int64_t reach = (a.m + 1) * a.stride + a.kernel * a.dilation + a.n + a.padding;
-  return (!a.adaptive || product < limit) && reach < limit;
-}
+// body(images, elements before them in x, in y) for parts of the images whose indices fit into 32 bits.
 template <class Body>
-void visit_images(const PoolImages& i, const Body& body) {
-  constexpr int64_t limit = std::numeric_limits<int32_t>::max();
-  const int64_t x = i.outer * i.inner * i.rows.n * i.columns.n;
-  const int64_t y = i.outer * i.inner * i.rows.m * i.columns.m;
-  const bool small = fits(i.rows, limit) && fits(i.columns, limit);
-  visit_index(small ? (x > y ? x : y) : limit, body);
+void for_parts(const PoolImages& images, const Body& body) {
+  const int64_t x = images.inner * images.rows.n * images.columns.n;
+  const int64_t y = images.inner * images.rows.m * images.columns.m;
+  const int64_t most = x > y ? x : y;
+  const int64_t together = most == 0 ? images.outer : PoolDevice::limit / most;
+  for (int64_t first = 0; first < images.outer; first += together) {
+    PoolImages part = images;
+    part.outer = images.outer - first < together ? images.outer - first : together;
+    body(part, first * x, first * y);
+  }
 }
 
 // An output (or an input) of the images, and its place among the inner elements.
-template <class I>
 struct Place {
-  I outer, row, column, inner;
+  int outer, row, column, inner;
 };
-template <class I>
-NONET_DEVICE Place<I> place(I i, const Divisor<I>& inner, const Divisor<I>& columns, const Divisor<I>& rows) {
-  const I pixel = inner.quotient(i);
-  const I line = columns.quotient(pixel);
-  const I outer = rows.quotient(line);
+NONET_DEVICE Place place(int i, const Divisor<int32_t>& inner, const Divisor<int32_t>& columns,
+                         const Divisor<int32_t>& rows) {
+  const int pixel = inner.quotient(i);
+  const int line = columns.quotient(pixel);
+  const int outer = rows.quotient(line);
   return {outer, line - outer * rows.value, pixel - line * columns.value, i - pixel * inner.value};
 }
 
@@ -122,25 +140,25 @@ NONET_DEVICE void store_results(const typename Op::State (&state)[size], float c
 }
 
 // ---------------------------------------------------------------- forward: a thread per output
-template <class Op, class T, class I>
+template <class Op, class T>
 struct PoolByThread {
-  NONET_DEVICE void operator()(const T* x, T* y, int32_t* index, int64_t n, const Images<I>& g) const {
+  NONET_DEVICE void operator()(const T* x, T* y, int32_t* index, int64_t n, const Images& g) const {
     constexpr int pack = pack_size<T>();
-    const I inner = g.inner.value;
+    const int inner = g.inner.value;
     const bool packed = inner % pack == 0 && is_aligned<pack>(x) && is_aligned<pack>(y) && is_aligned<4>(index);
     for_packs<pack>(n, packed, [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
-      const Place<I> at = place(static_cast<I>(i), g.inner, g.columns.by_m, g.rows.by_m);
-      const PoolSpan<I> rows = pool_window(g.rows, at.row);
-      const PoolSpan<I> columns = pool_window(g.columns, at.column);
+      const Place at = place(static_cast<int>(i), g.inner, g.columns.by_m, g.rows.by_m);
+      const PoolSpan<int> rows = g.rows.window(at.row);
+      const PoolSpan<int> columns = g.columns.window(at.column);
       typename Op::State state[size];
       NONET_UNROLL
       for (int k = 0; k < size; ++k) {
         state[k] = Op::first(static_cast<int32_t>(rows.begin * g.columns.n + columns.begin));
       }
-      for (I h = rows.begin; h < rows.end; h += g.rows.dilation) {
+      for (int h = rows.begin; h < rows.end; h += g.rows.dilation) {
         const T* row = x + (at.outer * g.rows.n + h) * g.columns.n * inner + at.inner;
-        for (I w = columns.begin; w < columns.end; w += g.columns.dilation) {
+        for (int w = columns.begin; w < columns.end; w += g.columns.dilation) {
           const auto v = load_pack<size>(row + w * inner);
           NONET_UNROLL
           for (int k = 0; k < size; ++k) {
@@ -156,20 +174,19 @@ struct PoolByThread {
 
 // ---------------------------------------------------------------- forward: many threads per output
 // The elements first, first + step, … of a window, row after row.
-template <class Op, class T, class I>
-NONET_DEVICE typename Op::State part_of_window(const T* x, const Images<I>& g, const Place<I>& at,
-                                               const PoolSpan<I>& rows, const PoolSpan<I>& columns, int first,
-                                               int step) {
-  const I width = (columns.end - columns.begin + g.columns.dilation - 1) / g.columns.dilation;
+template <class Op, class T>
+NONET_DEVICE typename Op::State part_of_window(const T* x, const Images& g, const Place& at, const PoolSpan<int>& rows,
+                                               const PoolSpan<int>& columns, int first, int step) {
+  const int width = (columns.end - columns.begin + g.columns.dilation - 1) / g.columns.dilation;
   typename Op::State state = Op::first(static_cast<int32_t>(rows.begin * g.columns.n + columns.begin));
   if (width == 0) return state;
-  const I down = step / width;
-  const I along = step - down * width;
-  I h = rows.begin + first / width * g.rows.dilation;
-  I j = first % width;
+  const int down = step / width;
+  const int along = step - down * width;
+  int h = rows.begin + first / width * g.rows.dilation;
+  int j = first % width;
   while (h < rows.end) {
-    const I w = columns.begin + j * g.columns.dilation;
-    const I pixel = (at.outer * g.rows.n + h) * g.columns.n + w;
+    const int w = columns.begin + j * g.columns.dilation;
+    const int pixel = (at.outer * g.rows.n + h) * g.columns.n + w;
     Op::take(state, as_float(x[pixel * g.inner.value + at.inner]), static_cast<int32_t>(h * g.columns.n + w));
     h += down * g.rows.dilation;
     j += along;
@@ -181,14 +198,14 @@ NONET_DEVICE typename Op::State part_of_window(const T* x, const Images<I>& g, c
   return state;
 }
 
-template <class Op, class T, class I>
+template <class Op, class T>
 struct PoolByWarp {
-  NONET_DEVICE void operator()(const T* x, T* y, int32_t* index, int64_t n, const Images<I>& g) const {
+  NONET_DEVICE void operator()(const T* x, T* y, int32_t* index, int64_t n, const Images& g) const {
     const int64_t i = static_cast<int64_t>(block_index().x) * (block_size().x / 32) + warp_index();
     if (i >= n) return;
-    const Place<I> at = place(static_cast<I>(i), g.inner, g.columns.by_m, g.rows.by_m);
-    const PoolSpan<I> rows = pool_window(g.rows, at.row);
-    const PoolSpan<I> columns = pool_window(g.columns, at.column);
+    const Place at = place(static_cast<int>(i), g.inner, g.columns.by_m, g.rows.by_m);
+    const PoolSpan<int> rows = g.rows.window(at.row);
+    const PoolSpan<int> columns = g.columns.window(at.column);
     typename Op::State state[1] = {part_of_window<Op>(x, g, at, rows, columns, lane_index(), 32)};
     for (int step = 16; step > 0; step /= 2) state[0] = Op::combine(state[0], Op::across(state[0], step));
     if (lane_index() != 0) return;
@@ -200,17 +217,17 @@ struct PoolByWarp {
 constexpr int block_threads = 256;
 
 // A block per pixel of the output and `lanes` inner elements, a power of two; the rows of threads share the window.
-template <class Op, class T, class I>
+template <class Op, class T>
 struct PoolByBlock {
-  NONET_DEVICE void operator()(const T* x, T* y, int32_t* index, int lanes, const Images<I>& g) const {
+  NONET_DEVICE void operator()(const T* x, T* y, int32_t* index, int lanes, const Images& g) const {
     using State = typename Op::State;
-    const I chunks = (g.inner.value + lanes - 1) / lanes;
-    const I pixel = static_cast<I>(block_index().x) / chunks;
-    const I own = (static_cast<I>(block_index().x) - pixel * chunks) * lanes + thread_rank() % lanes;
-    Place<I> at = place<I>(pixel * g.inner.value, g.inner, g.columns.by_m, g.rows.by_m);
+    const int chunks = (g.inner.value + lanes - 1) / lanes;
+    const int pixel = static_cast<int>(block_index().x) / chunks;
+    const int own = (static_cast<int>(block_index().x) - pixel * chunks) * lanes + thread_rank() % lanes;
+    Place at = place(pixel * g.inner.value, g.inner, g.columns.by_m, g.rows.by_m);
     at.inner = own;
-    const PoolSpan<I> rows = pool_window(g.rows, at.row);
-    const PoolSpan<I> columns = pool_window(g.columns, at.column);
+    const PoolSpan<int> rows = g.rows.window(at.row);
+    const PoolSpan<int> columns = g.columns.window(at.column);
     State* parts = shared_memory<State>();
     State state[1] = {Op::first(0)};
     if (own < g.inner.value) {
@@ -236,33 +253,35 @@ int64_t longest(const PoolAxis& a) {
   return a.m == 0 ? 0 : (a.n + a.m - 1) / a.m;
 }
 
-template <class Op>
-void forward(Stream stream, DType dtype, const void* x, void* y, int32_t* index, const PoolImages& images) {
+template <class Op, class T>
+void forward_part(Stream stream, const T* x, T* y, int32_t* index, const PoolImages& images) {
   const int64_t pixels = images.outer * images.rows.m * images.columns.m;
   const int64_t n = pixels * images.inner;
   const int64_t window = longest(images.rows) * longest(images.columns);
   // Many small windows, or neighbours that read the same lines: a thread each.
   const int64_t step = images.columns.adaptive ? longest(images.columns) : images.columns.stride;
-  const bool by_thread = window < 32 || (n >= 1 << 16 && (step < 8 || images.inner > 1));
+  const Images g(images);
+  if (window < 32 || (n >= 1 << 16 && (step < 8 || images.inner > 1))) {
+    run_elements(stream, n, PoolByThread<Op, T>{}, x, y, index, n, g);
+  } else if (images.inner == 1 && window < 8192) {
+    constexpr int warps = block_threads / 32;
+    run(stream, (n + warps - 1) / warps, block_threads, 0, PoolByWarp<Op, T>{}, x, y, index, n, g);
+  } else {
+    int lanes = 1;
+    while (lanes < 32 && lanes < images.inner) lanes *= 2;
+    const int64_t chunks = (images.inner + lanes - 1) / lanes;
+    run(stream, pixels * chunks, block_threads, block_threads * sizeof(typename Op::State), PoolByBlock<Op, T>{}, x, y,
+        index, lanes, g);
+  }
+}
+
+template <class Op>
+void forward(Stream stream, DType dtype, const void* x, void* y, int32_t* index, const PoolImages& images) {
   visit_floating(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    visit_images(images, [&](auto index_type) {
-      using I = decltype(index_type);
-      const Images<I> g(images);
-      const T* from = static_cast<const T*>(x);
-      T* to = static_cast<T*>(y);
-      if (by_thread) {
-        run_elements(stream, n, PoolByThread<Op, T, I>{}, from, to, index, n, g);
-      } else if (images.inner == 1 && window < 8192) {
-        constexpr int warps = block_threads / 32;
-        run(stream, (n + warps - 1) / warps, block_threads, 0, PoolByWarp<Op, T, I>{}, from, to, index, n, g);
-      } else {
-        int lanes = 1;
-        while (lanes < 32 && lanes < images.inner) lanes *= 2;
-        const int64_t chunks = (images.inner + lanes - 1) / lanes;
-        run(stream, pixels * chunks, block_threads, block_threads * sizeof(typename Op::State), PoolByBlock<Op, T, I>{},
-            from, to, index, lanes, g);
-      }
+    for_parts(images, [&](const PoolImages& part, int64_t in, int64_t out) {
+      forward_part<Op>(stream, static_cast<const T*>(x) + in, static_cast<T*>(y) + out,
+                       index == nullptr ? index : index + out, part);
     });
   });
 }
@@ -275,28 +294,13 @@ void average(Stream stream, DType dtype, const void* x, void* y, const PoolImage
 }
 
 // ---------------------------------------------------------------- backward: a thread per input
-// The outputs in whose windows an input may lie.
-template <class I>
-NONET_DEVICE PoolSpan<I> outputs_over(const Axis<I>& a, I p) {
-  if (a.adaptive) return {a.by_n.quotient(p * a.m), smaller<I>(a.by_n.quotient((p + 1) * a.m + a.n - 1), a.m)};
-  const I low = p + a.padding - (a.kernel - 1) * a.dilation;
-  return {low <= 0 ? 0 : a.by_stride.quotient(low + a.stride - 1),
-          smaller<I>(a.by_stride.quotient(p + a.padding) + 1, a.m)};
-}
-
 struct FromLargest {
   static constexpr bool reads_index = true;
-  template <class I>
-  static NONET_DEVICE float scale(const Images<I>&, I, I) {
-    return 1;
-  }
 };
 struct FromAverage {
   static constexpr bool reads_index = false;
-  template <class I>
-  static NONET_DEVICE float scale(const Images<I>& g, I row, I column) {
-    return pool_count(g.rows, row, pool_window(g.rows, row)) *
-           pool_count(g.columns, column, pool_window(g.columns, column));
+  static NONET_DEVICE float scale(const Images& g, int row, int column) {
+    return pool_count(g.rows, row, g.rows.window(row)) * pool_count(g.columns, column, g.columns.window(column));
   }
 };
 
@@ -311,24 +315,24 @@ NONET_DEVICE void load_indices(const int32_t* from, int32_t (&to)[size]) {
   }
 }
 
-template <class Op, class T, class I>
+template <class Op, class T>
 struct PoolBackward {
-  NONET_DEVICE void operator()(const T* dy, const int32_t* index, T* dx, int64_t n, const Images<I>& g) const {
+  NONET_DEVICE void operator()(const T* dy, const int32_t* index, T* dx, int64_t n, const Images& g) const {
     constexpr int pack = pack_size<T>();
-    const I inner = g.inner.value;
+    const int inner = g.inner.value;
     const bool packed = inner % pack == 0 && is_aligned<pack>(dy) && is_aligned<pack>(dx) && is_aligned<4>(index);
     for_packs<pack>(n, packed, [&](int64_t i, auto count) {
       constexpr int size = decltype(count)::value;
-      const Place<I> at = place(static_cast<I>(i), g.inner, g.columns.by_n, g.rows.by_n);
+      const Place at = place(static_cast<int>(i), g.inner, g.columns.by_n, g.rows.by_n);
       [[maybe_unused]] const auto position = static_cast<int32_t>(at.row * g.columns.n + at.column);
-      const PoolSpan<I> rows = outputs_over(g.rows, at.row);
-      const PoolSpan<I> columns = outputs_over(g.columns, at.column);
+      const PoolSpan<int> rows = g.rows.outputs(at.row);
+      const PoolSpan<int> columns = g.columns.outputs(at.column);
       float sum[size] = {};
-      for (I r = rows.begin; r < rows.end; ++r) {
-        const I line = (at.outer * g.rows.m + r) * g.columns.m;
+      for (int r = rows.begin; r < rows.end; ++r) {
+        const int line = (at.outer * g.rows.m + r) * g.columns.m;
         float of_row[size] = {};
-        for (I c = columns.begin; c < columns.end; ++c) {
-          const I from = (line + c) * inner + at.inner;
+        for (int c = columns.begin; c < columns.end; ++c) {
+          const int from = (line + c) * inner + at.inner;
           const auto d = load_pack<size>(dy + from);
           if constexpr (Op::reads_index) {
             int32_t from_index[size];
@@ -354,13 +358,12 @@ struct PoolBackward {
 
 template <class Op>
 void backward(Stream stream, DType dtype, const void* dy, const int32_t* index, void* dx, const PoolImages& images) {
-  const int64_t n = images.outer * images.inner * images.rows.n * images.columns.n;
   visit_floating(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    visit_images(images, [&](auto index_type) {
-      using I = decltype(index_type);
-      run_elements(stream, n, PoolBackward<Op, T, I>{}, static_cast<const T*>(dy), index, static_cast<T*>(dx), n,
-                   Images<I>(images));
+    for_parts(images, [&](const PoolImages& part, int64_t in, int64_t out) {
+      const int64_t n = part.outer * part.inner * part.rows.n * part.columns.n;
+      run_elements(stream, n, PoolBackward<Op, T>{}, static_cast<const T*>(dy) + out,
+                   index == nullptr ? index : index + out, static_cast<T*>(dx) + in, n, Images(part));
     });
   });
 }

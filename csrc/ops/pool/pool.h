@@ -62,9 +62,11 @@ struct PoolImages {
   PoolAxis rows, columns;
 };
 
-// float32 or bfloat16. Gradients are gathered: every input adds what its outputs hand it, in their order.
+// float32 or bfloat16. Gradients are gathered: every input adds what its outputs hand it, in their order. Neither side
+// has `limit` elements or more in one of the outer images.
 struct PoolDevice {
   static constexpr const char* name = "pool";
+  static constexpr int64_t limit = int64_t{1} << 30;
 
   // index [outer, out rows, out columns, inner]: the flat position in rows * columns; may be null.
   void (*max)(Stream, DType dtype, const void* x, void* y, int32_t* index, const PoolImages& images);

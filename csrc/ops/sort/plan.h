@@ -16,21 +16,22 @@ struct SortPlan {
   static constexpr int64_t most_k = 1024;
 
   SortWay way;
-  int64_t parts;        // of a row
-  int64_t items_bytes;  // of one buffer of keys and positions; there are two, counts of digits behind them
-  int64_t bytes;        // of all scratch
+  int64_t parts;   // of a row
+  int64_t second;  // bytes before the second buffer of keys and positions
+  int64_t counts;  // bytes before the counts of digits
+  int64_t bytes;   // of all scratch
 };
 
 // Rows of n items with keys of key_bytes (4, 8), of which the first k are wanted.
 constexpr SortPlan sort_plan(int64_t key_bytes, int64_t rows, int64_t n, int64_t k) {
+  const auto buffer = [=](int64_t items) { return (rows * items * (key_bytes + 4) + 15) / 16 * 16; };
   const int64_t parts = (n + SortPlan::part - 1) / SortPlan::part;
-  if (parts <= 1) return {SortWay::block, 1, 0, 0};
+  if (parts <= 1) return {SortWay::block, 1, 0, 0, 0};
   const bool few = k <= SortPlan::most_k && k < n;
-  const int64_t items = rows * (few ? parts * k : n);
-  const int64_t items_bytes = items * key_bytes + (items + 3) / 4 * 4 * 4;
-  const int64_t counts = few ? 0 : rows * 256 * (parts + 1) * 4;
-  return {few ? SortWay::rounds : SortWay::radix, parts, (items_bytes + 15) / 16 * 16,
-          2 * ((items_bytes + 15) / 16 * 16) + counts};
+  const int64_t second = buffer(n);
+  const int64_t counts = second + buffer(few ? parts * k : n);
+  return {few ? SortWay::rounds : SortWay::radix, parts, second, counts,
+          counts + (few ? 0 : rows * 256 * (parts + 1) * 4)};
 }
 
 }  // namespace nonet

@@ -9,7 +9,7 @@
 
 namespace nonet::NONET_CUDA_NS {
 
-// Items of rows of n, in scratch memory.
+// Items of rows of n in scratch memory: a Source and a Sink.
 template <class Key>
 struct SortItems {
   Key* keys;
@@ -125,9 +125,9 @@ NONET_DEVICE int digit_of(Key key, int shift) {
 }
 
 // counts[row, digit, part]
-template <class Key, class Source>
+template <class Key>
 struct Count {
-  NONET_DEVICE void operator()(const Source& source, int shift, uint32_t* counts, int64_t n, int64_t parts) const {
+  NONET_DEVICE void operator()(const Key* keys, int shift, uint32_t* counts, int64_t n, int64_t parts) const {
     auto* own = shared_memory<uint32_t>();
     own[thread_rank()] = 0;
     block_sync();
@@ -135,10 +135,7 @@ struct Count {
     const int64_t part = block_index().x % parts;
     const int64_t end = (part + 1) * SortPlan::part < n ? (part + 1) * SortPlan::part : n;
     for (int64_t i = part * SortPlan::part + thread_rank(); i < end; i += threads) {
-      Key key;
-      uint32_t position;
-      source.load(row, i, key, position);
-      atomic_add(&own[digit_of(key, shift)], uint32_t{1});
+      atomic_add(&own[digit_of(keys[row * n + i], shift)], uint32_t{1});
     }
     block_sync();
     counts[(row * 256 + thread_rank()) * parts + part] = own[thread_rank()];
@@ -165,9 +162,9 @@ struct Scan {
 
 // Puts every item behind those with a lower digit, and behind those before it with the same. A warp takes consecutive
 // items, 32 at a time: lanes with the same digit find each other by votes.
-template <class Key, class Source, class Sink>
+template <class Key>
 struct Scatter {
-  NONET_DEVICE void operator()(const Source& source, const Sink& sink, int shift, const uint32_t* counts,
+  NONET_DEVICE void operator()(const SortItems<Key>& from, const SortItems<Key>& to, int shift, const uint32_t* counts,
                                const uint32_t* totals, int64_t n, int64_t parts) const {
     auto* seen = shared_memory<uint32_t>();  // [warps][256]: of a digit, by this warp so far; then where they go
     auto* scratch = seen + warps * 256;
@@ -185,7 +182,7 @@ struct Scatter {
       const bool valid = first + r * 32 < n;
       keys[r] = 0;
       positions[r] = 0;
-      if (valid) source.load(row, first + r * 32, keys[r], positions[r]);
+      if (valid) from.load(row, first + r * 32, keys[r], positions[r]);
       const int digit = digit_of(keys[r], shift);
       uint32_t same = ballot(valid);
       NONET_UNROLL
@@ -215,63 +212,76 @@ struct Scatter {
     NONET_UNROLL
     for (int r = 0; r < rounds; ++r) {
       if (first + r * 32 >= n) continue;
-      sink.put(row, own[digit_of(keys[r], shift)] + ranks[r], keys[r], positions[r]);
+      to.put(row, own[digit_of(keys[r], shift)] + ranks[r], keys[r], positions[r]);
     }
   }
 };
 
-template <class Key, class Source, class Sink>
-void pass(Stream stream, const Source& source, const Sink& sink, int shift, uint32_t* counts, int64_t rows, int64_t n,
-          int64_t parts) {
+template <class Key>
+void pass(Stream stream, const SortItems<Key>& from, const SortItems<Key>& to, int shift, uint32_t* counts,
+          int64_t rows, int64_t n, int64_t parts) {
   constexpr int word = sizeof(uint32_t);
   uint32_t* totals = counts + rows * 256 * parts;
-  run(stream, rows * parts, threads, 256 * word, Count<Key, Source>{}, source, shift, counts, n, parts);
+  run(stream, rows * parts, threads, 256 * word, Count<Key>{}, static_cast<const Key*>(from.keys), shift, counts, n,
+      parts);
   run(stream, rows * 256 / warps, threads, 0, Scan{}, counts, totals, rows * 256, parts);
-  run(stream, rows * parts, threads, (warps * 256 + warps) * word, Scatter<Key, Source, Sink>{}, source, sink, shift,
+  run(stream, rows * parts, threads, (warps * 256 + warps) * word, Scatter<Key>{}, from, to, shift,
       static_cast<const uint32_t*>(counts), static_cast<const uint32_t*>(totals), n, parts);
 }
 
 }  // namespace radix
 
+// ---------------------------------------------------------------- all ways
+// The first k items of each row, from a source to a sink. A row of one kind is `n` long.
+template <class Key, class Source, class Sink>
+struct MoveItems {
+  NONET_DEVICE void operator()(const Source& source, const Sink& sink, int64_t rows, int64_t k) const {
+    for_grid(rows * k, [&](int64_t i) {
+      const int64_t row = i / k;
+      Key key;
+      uint32_t position;
+      source.load(row, i - row * k, key, position);
+      sink.put(row, i - row * k, key, position);
+    });
+  }
+};
+
 // Puts the first k items of each row in their order. `bits` of the keys are used; scratch as sort_plan() says.
 template <class Key, class Source, class Sink>
 void sort_rows(Stream stream, const Source& source, const Sink& sink, int bits, int64_t rows, int64_t n, int64_t k,
                void* scratch) {
+  using Items = SortItems<Key>;
   if (rows == 0 || n == 0 || k == 0) return;
   const SortPlan plan = sort_plan(sizeof(Key), rows, n, k);
   if (plan.way == SortWay::block) return sort_parts<Key>(stream, source, sink, rows, n, k);
-  SortItems<Key> buffers[2];
-  const int64_t row = plan.way == SortWay::rounds ? plan.parts * k : n;
-  for (int b = 0; b < 2; ++b) {
-    auto* memory = static_cast<char*>(scratch) + b * plan.items_bytes;
-    buffers[b] = {reinterpret_cast<Key*>(memory),
-                  reinterpret_cast<uint32_t*>(memory + rows * row * static_cast<int64_t>(sizeof(Key))), row};
-  }
-  if (plan.way == SortWay::rounds) {
-    sort_parts<Key>(stream, source, buffers[0], rows, n, k);
-    int from = 0;
-    int64_t left = plan.parts * k;
-    while (left > SortPlan::part) {
+  const bool few = plan.way == SortWay::rounds;
+  auto* memory = static_cast<char*>(scratch);
+  const auto buffer = [&](int64_t begin, int64_t items) {
+    auto* keys = reinterpret_cast<Key*>(memory + begin);
+    return Items{keys, reinterpret_cast<uint32_t*>(keys + rows * items), items};
+  };
+  Items from = buffer(0, n);
+  Items to = buffer(plan.second, few ? plan.parts * k : n);
+  const auto swap = [&] {
+    const Items other = from;
+    from = to;
+    to = other;
+  };
+  run_elements(stream, rows * n, MoveItems<Key, Source, Items>{}, source, from, rows, n);
+  if (few) {
+    for (int64_t left = n; left > k; swap()) {
       const int64_t parts = (left + SortPlan::part - 1) / SortPlan::part;
-      buffers[1 - from].n = parts * k;
-      sort_parts<Key>(stream, buffers[from], buffers[1 - from], rows, left, k);
+      to.n = parts * k;
+      sort_parts<Key>(stream, from, to, rows, left, k);
       left = parts * k;
-      from = 1 - from;
     }
-    return sort_parts<Key>(stream, buffers[from], sink, rows, left, k);
-  }
-  auto* counts = reinterpret_cast<uint32_t*>(static_cast<char*>(scratch) + 2 * plan.items_bytes);
-  const int passes = (bits + 7) / 8;
-  if (passes == 1) return radix::pass<Key>(stream, source, sink, 0, counts, rows, n, plan.parts);
-  radix::pass<Key>(stream, source, buffers[0], 0, counts, rows, n, plan.parts);
-  for (int p = 1; p < passes; ++p) {
-    const SortItems<Key>& from = buffers[(p + 1) % 2];
-    if (p + 1 < passes) {
-      radix::pass<Key>(stream, from, buffers[p % 2], 8 * p, counts, rows, n, plan.parts);
-    } else {
-      radix::pass<Key>(stream, from, sink, 8 * p, counts, rows, n, plan.parts);
+  } else {
+    auto* counts = reinterpret_cast<uint32_t*>(memory + plan.counts);
+    for (int shift = 0; shift < bits; shift += 8, swap()) {
+      radix::pass<Key>(stream, from, to, shift, counts, rows, n, plan.parts);
     }
   }
+  run_elements(stream, rows * k, MoveItems<Key, Items, Sink>{}, from, sink, rows, k);
 }
 
 }  // namespace nonet::NONET_CUDA_NS
