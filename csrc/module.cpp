@@ -27,6 +27,7 @@ void bind_pad(py::module_&);
 void bind_peak(py::module_&);
 void bind_pool(py::module_&);
 void bind_random(py::module_&);
+void bind_recurrent(py::module_&);
 void bind_reduce(py::module_&);
 void bind_resize(py::module_&);
 void bind_shape(py::module_&);
@@ -75,6 +76,7 @@ PYBIND11_MODULE(_core, m) {
   bind_peak(m);
   bind_pool(m);
   bind_random(m);
+  bind_recurrent(m);
   bind_reduce(m);
   bind_resize(m);
   bind_shape(m);

@@ -38,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 NOT_EMULATED = {
     "test_boxes",
     "test_fold",
+    "test_recurrent",
     "test_resize",
 }
 

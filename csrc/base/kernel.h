@@ -50,6 +50,27 @@ static inline void parallel_blocks(int64_t blocks, const Body& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
+// Threads that run at the same time and may wait for each other: function(context, rank, size) for the ranks below
+// size, which is at most `most` and 1 wherever run_blocks() would run serially. What a rank does may depend on size;
+// the numbers that come out must not.
+using TeamFunction = void (*)(void* context, int64_t rank, int64_t size);
+void run_team(int64_t most, TeamFunction function, void* context);
+
+template <class Body>
+static inline void parallel_team(int64_t most, const Body& body) {
+  run_team(
+      most, [](void* context, int64_t rank, int64_t size) { (*static_cast<const Body*>(context))(rank, size); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// Where the threads of a team wait for each other. Zero at first, and ready for the next time behind each one.
+struct alignas(64) Barrier {
+  uint32_t arrived = 0;
+  alignas(64) uint32_t round = 0;
+};
+// Returns when `size` threads have called it; what they wrote before is then visible to all of them.
+void wait(Barrier& barrier, int64_t size);
+
 // Splits [0, n) into ranges of `grain` items: body(begin, end).
 template <class Body>
 static inline void parallel_for(int64_t n, int64_t grain, const Body& body) {

@@ -249,4 +249,45 @@ void run_blocks(int64_t blocks, BlockFunction function, void* context) {
   for (int64_t block = 0; block < blocks; ++block) function(context, block);
 }
 
+void run_team(int64_t most, TeamFunction function, void* context) {
+  State& s = state();
+  if (most > 1 && s.threads > 1 && !inside_region) {
+    if (const std::unique_lock lock(s.mutex, std::try_to_lock); lock.owns_lock()) {
+      if (s.pool == nullptr && s.threads > 1) s.pool = new Pool(s.threads);
+      if (s.pool != nullptr) {
+        struct Team {
+          TeamFunction function;
+          void* context;
+          int64_t size;
+        } team{function, context, std::min<int64_t>(most, s.pool->threads())};
+        const auto member = [](void* of, int64_t rank) {
+          const Team& t = *static_cast<const Team*>(of);
+          t.function(t.context, rank, t.size);
+        };
+        return s.pool->run({team.size, member, &team});  // no more blocks than threads: one each
+      }
+    }
+  }
+  function(context, 0, 1);
+}
+
+void wait(Barrier& barrier, int64_t size) {
+  constexpr int spins = 4000;  // then others may need the processor that one of the team waits for
+  const std::atomic_ref<uint32_t> arrived(barrier.arrived);
+  const std::atomic_ref<uint32_t> round(barrier.round);
+  const uint32_t now = round.load(std::memory_order_relaxed);
+  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+    arrived.store(0, std::memory_order_relaxed);
+    round.store(now + 1, std::memory_order_release);
+    return;
+  }
+  for (int i = 0; round.load(std::memory_order_acquire) == now; ++i) {
+    if (i < spins) {
+      pause();
+    } else {
+      sched_yield();
+    }
+  }
+}
+
 }  // namespace nonet

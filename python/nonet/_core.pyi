@@ -15,6 +15,8 @@ __all__: list[str] = [
     "BufferBase",
     "Generator",
     "OptimGroup",
+    "Recurrent",
+    "RecurrentTape",
     "abs",
     "abs_backward",
     "adaptive_avg_pool_backward",
@@ -200,6 +202,10 @@ __all__: list[str] = [
     "prod_backward",
     "reciprocal",
     "reciprocal_backward",
+    "recurrent_backward",
+    "recurrent_cell_forward",
+    "recurrent_forward",
+    "recurrent_packed_forward",
     "reduce_extreme",
     "reduce_logsumexp",
     "reduce_mean",
@@ -457,6 +463,30 @@ class OptimGroup:
     def steps(self, index: typing.SupportsInt | typing.SupportsIndex) -> int: ...
     @property
     def device(self) -> str: ...
+
+class Recurrent:
+    """
+    A recurrent layer without its weights.
+    """
+    def __init__(
+        self,
+        cell: typing.SupportsInt | typing.SupportsIndex,
+        layers: typing.SupportsInt | typing.SupportsIndex,
+        bidirectional: bool,
+        bias: bool,
+        projected: bool,
+        batch_first: bool,
+        dropout: typing.SupportsFloat | typing.SupportsIndex,
+        single: bool,
+    ) -> None:
+        """
+        single: for one step
+        """
+
+class RecurrentTape:
+    """
+    What the backward pass wants.
+    """
 
 def abs(x: Array | None) -> Array: ...
 def abs_backward(dy: Array | None, saved: Array | None) -> Array: ...
@@ -1309,6 +1339,55 @@ def prod_backward(
 ) -> Array: ...
 def reciprocal(x: Array | None) -> Array: ...
 def reciprocal_backward(dy: Array | None, saved: Array | None) -> Array: ...
+def recurrent_backward(
+    tape: RecurrentTape, dy: Array | None, dhn: Array | None, dcn: Array | None, needs: list
+) -> list: ...
+def recurrent_cell_forward(
+    layer: Recurrent,
+    x: Array | None,
+    h0: Array | None,
+    c0: Array | None,
+    weights: collections.abc.Sequence[Array],
+    precision: typing.SupportsInt | typing.SupportsIndex,
+    keep: bool,
+) -> tuple:
+    """
+    (y, hn, cn or None, tape or None)
+    """
+
+def recurrent_forward(
+    layer: Recurrent,
+    x: Array | None,
+    h0: Array | None,
+    c0: Array | None,
+    weights: collections.abc.Sequence[Array],
+    precision: typing.SupportsInt | typing.SupportsIndex,
+    generator: Generator,
+    dropped: bool,
+    keep: bool,
+    lengths: Array | None = None,
+) -> tuple:
+    """
+    (y, hn, cn or None, tape or None)
+    """
+
+def recurrent_packed_forward(
+    layer: Recurrent,
+    x: Array | None,
+    h0: Array | None,
+    c0: Array | None,
+    weights: collections.abc.Sequence[Array],
+    precision: typing.SupportsInt | typing.SupportsIndex,
+    generator: Generator,
+    dropped: bool,
+    keep: bool,
+    batch_sizes: Array | None,
+    order: Array | None,
+) -> tuple:
+    """
+    (y, hn, cn or None, tape or None)
+    """
+
 def reduce_extreme(
     x: Array | None,
     axes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None,

@@ -285,6 +285,34 @@ def embedding(draw: Draw) -> Iterator[tuple[Any, Any]]:
 
 
 @_check
+def recurrent(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    layer = nn.GRU(5, 19).to(device=draw.device)
+    x, a = draw.leaf(4, 6, 5)
+    w_ih, w_hh, b_ih, b_hh = (np.asarray(p.detach().cpu(), np.float64) for p in layer.parameters())
+    out, _ = layer(x)
+    g = draw.back(out)
+    h, tape = np.zeros((6, 19)), []
+    for t in range(4):
+        gx, gh = a[t] @ w_ih.T + b_ih, h @ w_hh.T + b_hh
+        r, u = (1 / (1 + np.exp(-(gx + gh)[:, k * 19 : k * 19 + 19])) for k in (0, 1))
+        n = np.tanh(gx[:, 38:] + r * gh[:, 38:])
+        tape.append((h, r, u, n, gh[:, 38:]))
+        h = (1 - u) * n + u * h
+    yield out[-1], h
+    dh, dx, dw = np.zeros((6, 19)), np.zeros(a.shape), np.zeros(w_hh.shape)
+    for t in reversed(range(4)):
+        h, r, u, n, q = tape[t]
+        dh = dh + g[t]
+        dn, du = dh * (1 - u) * (1 - n * n), dh * (h - n) * u * (1 - u)
+        dz = np.concatenate([dn * q * r * (1 - r), du, dn * r], 1)
+        dx[t] = np.concatenate([dz[:, :38], dn], 1) @ w_ih
+        dw += dz.T @ h
+        dh = dh * u + dz @ w_hh
+    yield x.grad, dx
+    yield layer.weight_hh_l0.grad, dw
+
+
+@_check
 def shape(draw: Draw) -> Iterator[tuple[Any, Any]]:
     x, a = draw.leaf(3, 4, 17)
     out = nonet.cat([nonet.permute(x, 2, 0, 1), nonet.permute(x, 2, 0, 1)], dim=1)

@@ -103,6 +103,7 @@ from nonet.nn.pooling import (
     MaxUnpool2d,
 )
 from nonet.nn.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from nonet.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from nonet.nn.sparse import Embedding, EmbeddingBag
 from nonet.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from nonet.tensor import Buffer, Parameter
@@ -149,6 +150,8 @@ __all__ = [
     "Fold",
     "GELU",
     "GLU",
+    "GRU",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -162,6 +165,8 @@ __all__ = [
     "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -193,6 +198,8 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNN",
+    "RNNCell",
     "RReLU",
     "ReLU",
     "ReLU6",

@@ -136,6 +136,7 @@ from nonet.ops.random import (
     uniform,
     uniform_,
 )
+from nonet.ops.recurrent import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
 from nonet.ops.reduce import (
     all,
     amax,
@@ -312,6 +313,7 @@ __all__ = [
     "get_rng_state",
     "glu",
     "group_norm",
+    "gru_cell",
     "gt",
     "hardshrink",
     "hardsigmoid",
@@ -342,6 +344,7 @@ __all__ = [
     "logical_xor",
     "logsigmoid",
     "logsumexp",
+    "lstm_cell",
     "lt",
     "manual_seed",
     "masked_fill",
@@ -350,8 +353,8 @@ __all__ = [
     "max",
     "maximum",
     "mean",
-    "min",
     "memory_stats",
+    "min",
     "minimum",
     "mish",
     "mm",
@@ -393,6 +396,8 @@ __all__ = [
     "reset_peak_memory",
     "reshape",
     "rms_norm",
+    "rnn_relu_cell",
+    "rnn_tanh_cell",
     "roll",
     "round",
     "rrelu",

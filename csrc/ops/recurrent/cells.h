@@ -1,0 +1,104 @@
+// The gate maths of recurrent cells, once for vectors of the CPU and for elements of a GPU (see map_fused.h), for
+// single cells and for sequences, forwards and backwards.
+//
+// x: the input's part of a gate before its activation, with every bias that is added to it; z: the part of the previous
+// h, a product with W_hh. Gradients d… are of the values before the activations. What `forward` returns beside h in
+// `kept` is what `backward` asks for.
+#pragma once
+
+#include "ops/matmul/map_fused.h"
+
+namespace nonet::NONET_NS {
+
+// h = f(x + z), f tanh or relu (Elman, "Finding structure in time", 1990). Kept: h itself.
+template <class Map>
+struct RnnCell {
+  NONET_INLINE F forward(F x, F z) { return Map::forward(x + z); }
+  NONET_INLINE F backward(F h, F dh) { return Map::backward(dh, h); }
+};
+using TanhCell = RnnCell<FusedTanh>;
+using ReluCell = RnnCell<FusedRelu>;
+
+// c' = f c + i g,  h = o tanh(c'), gates in the order i, f, g, o (Hochreiter & Schmidhuber, "Long short-term memory",
+// 1997; Gers et al., "Learning to forget", 2000). Kept: the four gates; c' is made again.
+struct LstmCell {
+  NONET_INLINE F next(const F (&gate)[4], F c) { return fma(gate[1], c, gate[0] * gate[2]); }
+
+  NONET_INLINE F forward(const F (&x)[4], const F (&z)[4], F& c, F (&kept)[4]) {
+    kept[0] = sigmoid(x[0] + z[0]);
+    kept[1] = sigmoid(x[1] + z[1]);
+    kept[2] = tanh(x[2] + z[2]);
+    kept[3] = sigmoid(x[3] + z[3]);
+    c = next(kept, c);
+    return kept[3] * tanh(c);
+  }
+
+  // dc: of c', from the step behind; afterwards of c.
+  NONET_INLINE void backward(const F (&gate)[4], F c, F dh, F& dc, F (&dz)[4]) {
+    const F t = tanh(next(gate, c));
+    const F d = dc + dh * gate[3] * (1.f - t * t);
+    dz[0] = d * gate[2] * gate[0] * (1.f - gate[0]);
+    dz[1] = d * c * gate[1] * (1.f - gate[1]);
+    dz[2] = d * gate[0] * (1.f - gate[2] * gate[2]);
+    dz[3] = dh * t * gate[3] * (1.f - gate[3]);
+    dc = d * gate[1];
+  }
+};
+
+// h' = (1 - u) n + u h with the gates r, u and the candidate n (Cho et al., "Learning phrase representations using RNN
+// encoder-decoder", 2014).
+struct GruGates {
+  NONET_INLINE F mix(F u, F n, F h) { return fma(u, h - n, n); }
+  NONET_INLINE F candidate_gradient(F u, F n, F dh) { return dh * (1.f - u) * (1.f - n * n); }
+  NONET_INLINE F update_gradient(F u, F n, F h, F dh) { return dh * (h - n) * u * (1.f - u); }
+};
+
+// The reset gate behind the product, as in torch and cuDNN: n = tanh(x_n + r q), q = W_hn h + b_hn (z[2]).
+// Kept: r, u, n, q.
+struct GruCell : GruGates {
+  NONET_INLINE F forward(const F (&x)[3], const F (&z)[3], F h, F (&kept)[4]) {
+    kept[0] = sigmoid(x[0] + z[0]);
+    kept[1] = sigmoid(x[1] + z[1]);
+    kept[2] = tanh(fma(kept[0], z[2], x[2]));
+    kept[3] = z[2];
+    return mix(kept[1], kept[2], h);
+  }
+
+  // dz: of r and u, of n's x, of q. Returns what reaches h past the products.
+  NONET_INLINE F backward(const F (&kept)[4], F h, F dh, F (&dz)[4]) {
+    const F r = kept[0];
+    const F u = kept[1];
+    dz[2] = candidate_gradient(u, kept[2], dh);
+    dz[0] = dz[2] * kept[3] * r * (1.f - r);
+    dz[1] = update_gradient(u, kept[2], h, dh);
+    dz[3] = dz[2] * r;
+    return dh * u;
+  }
+};
+
+// The reset gate ahead of the product, as in Cho et al. and ONNX's default: n = tanh(x_n + W_hn (r h)). In two halves,
+// with the product between. Kept: r, u, n.
+struct GruBeforeCell : GruGates {
+  NONET_INLINE F reset(const F (&x)[2], const F (&z)[2], F h, F (&kept)[2]) {
+    kept[0] = sigmoid(x[0] + z[0]);
+    kept[1] = sigmoid(x[1] + z[1]);
+    return kept[0] * h;
+  }
+  NONET_INLINE F forward(F x, F z, F u, F h, F& n) {
+    n = tanh(x + z);
+    return mix(u, n, h);
+  }
+
+  // The first half ends with n's gradient; drh, of r h, is its product with W_hn. Both return what reaches h.
+  NONET_INLINE F backward(F u, F n, F h, F dh, F& du, F& dn) {
+    dn = candidate_gradient(u, n, dh);
+    du = update_gradient(u, n, h, dh);
+    return dh * u;
+  }
+  NONET_INLINE F reset_backward(F r, F h, F drh, F& dr) {
+    dr = drh * h * r * (1.f - r);
+    return drh * r;
+  }
+};
+
+}  // namespace nonet::NONET_NS

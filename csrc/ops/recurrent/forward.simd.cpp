@@ -1,0 +1,235 @@
+#include "ops/recurrent/steps.h"
+
+namespace nonet::NONET_NS {
+
+namespace {
+
+// Where a thread finds everything at one step. h and next hold the states of all sequences, padded() floats apart.
+template <class T>
+struct Here {
+  const RecurrentForward& f;
+  int64_t row;  // of the first sequence
+  float* h;
+  float* next;
+  int64_t h_row;
+  float* c;  // [B, H]
+  float* middle;
+  int64_t middle_row;
+
+  int64_t row_of(int64_t i) const { return row + i * f.at.stride; }
+  template <int n>
+  void load_gates(int64_t i, int64_t j, int64_t lanes, F (&x)[n]) const {
+    const float* from = f.gates + row_of(i) * gates_of(f.cell) * f.hidden + j;
+#pragma GCC unroll 4
+    for (int g = 0; g < n; ++g) x[g] = load_lanes(from + g * f.hidden, lanes);
+  }
+  F gate(int64_t i, int64_t j, int64_t lanes, int64_t g) const {
+    return load_lanes(f.gates + (row_of(i) * gates_of(f.cell) + g) * f.hidden + j, lanes);
+  }
+  template <int n>
+  void keep(int64_t i, int64_t j, int64_t lanes, const F (&value)[n], int first = 0) const {
+    if (f.kept == nullptr) return;
+    T* to = (T*)f.kept + (row_of(i) * kept_of(f.cell) + first) * f.hidden + j;
+#pragma GCC unroll 4
+    for (int g = 0; g < n; ++g) store_lanes(to + g * f.hidden, value[g], lanes);
+  }
+  void store_middle(int64_t i, int64_t j, int64_t lanes, F value) const {
+    store_lanes(middle + i * middle_row + j, value, lanes);
+    if (f.middle != nullptr) store_lanes((T*)f.middle + row_of(i) * f.hidden + j, value, lanes);
+  }
+  F state(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(h + i * h_row + j, lanes); }
+};
+
+// A rule is a cell's part of a step: `first` takes the products with h, by hidden unit; where there is a second
+// product, `first` makes its operand and `second` takes it.
+template <class Map, class T>
+struct RnnRule {
+  static constexpr int gates = 1;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
+    return RnnCell<Map>::forward(s.gate(i, j, lanes, 0), z[0]);
+  }
+};
+
+template <class T>
+struct LstmRule {
+  static constexpr int gates = 4;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[4]) {
+    F x[4];
+    F kept[4];
+    s.load_gates(i, j, lanes, x);
+    float* at = s.c + i * s.f.hidden + j;
+    F c = load_lanes(at, lanes);
+    if (s.f.cells != nullptr) store_lanes((T*)s.f.cells + s.row_of(i) * s.f.hidden + j, c, lanes);
+    const F h = LstmCell::forward(x, z, c, kept);
+    store_lanes(at, c, lanes);
+    s.keep(i, j, lanes, kept);
+    return h;
+  }
+};
+
+template <class T>
+struct ProjectedRule : LstmRule<T> {
+  NONET_INLINE F second(const Here<T>&, int64_t, int64_t, int64_t, const F (&z)[1]) { return z[0]; }
+};
+
+template <class T>
+struct GruRule {
+  static constexpr int gates = 3;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[3]) {
+    F x[3];
+    F q[3] = {z[0], z[1], z[2]};
+    F kept[4];
+    s.load_gates(i, j, lanes, x);
+    if (s.f.bias != nullptr) q[2] += load_lanes(s.f.bias + j, lanes);
+    const F h = GruCell::forward(x, q, s.state(i, j, lanes), kept);
+    s.keep(i, j, lanes, kept);
+    return h;
+  }
+};
+
+template <class T>
+struct GruBeforeRule {
+  static constexpr int gates = 2;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[2]) {
+    F x[2];
+    F kept[2];
+    s.load_gates(i, j, lanes, x);
+    const F out = GruBeforeCell::reset(x, z, s.state(i, j, lanes), kept);
+    s.keep(i, j, lanes, kept);
+    // u waits where the next h will be.
+    store_lanes(s.next + i * s.h_row + j, kept[1], lanes);
+    return out;
+  }
+  NONET_INLINE F second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
+    F n[1];
+    const F u = load_lanes(s.next + i * s.h_row + j, lanes);
+    const F h = GruBeforeCell::forward(s.gate(i, j, lanes, 2), z[0], u, s.state(i, j, lanes), n[0]);
+    s.keep(i, j, lanes, n, 2);
+    return h;
+  }
+};
+
+template <class Rule>
+constexpr bool has_second = requires { &Rule::second; };
+
+// The states of sequences that begin at a step, for columns of this thread; zeros where none are given.
+void load_states(const Steps& at, const float* from, int64_t size, const Range& sequences, const Range& columns,
+                 float* to, int64_t to_row) {
+  for_elements(sequences, columns, [&](int64_t i, int64_t j, int64_t lanes) {
+    const F value = from == nullptr ? F{} : load_lanes(from + state_of(at, i) * size + j, lanes);
+    store_lanes(to + i * to_row + j, value, lanes);
+  });
+}
+
+void store_states(const Steps& at, const float* from, int64_t from_row, const Range& sequences, const Range& columns,
+                  float* to, int64_t size) {
+  for_elements(sequences, columns, [&](int64_t i, int64_t j, int64_t lanes) {
+    store_lanes(to + state_of(at, i) * size + j, load_lanes(from + i * from_row + j, lanes), lanes);
+  });
+}
+
+template <class T>
+NONET_INLINE void finish_state(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F h) {
+  if (s.f.before != nullptr) store_lanes((T*)s.f.before + s.row_of(i) * s.f.state + j, s.state(i, j, lanes), lanes);
+  store_lanes(s.next + i * s.h_row + j, h, lanes);
+  store_lanes((T*)s.f.y + s.row_of(i) * s.f.y_row + j, h, lanes);
+}
+
+template <class Rule, class T>
+void run_step(const Here<T>& s, const Share& share, const Range& live) {
+  const RecurrentForward& f = s.f;
+  const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch};
+  for_products<Rule::gates>(first, live, share.blocks(f.hidden),
+                            [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
+                              const F out = Rule::first(s, i, j, lanes, z);
+                              if constexpr (has_second<Rule>) {
+                                s.store_middle(i, j, lanes, out);
+                              } else {
+                                finish_state(s, i, j, lanes, out);
+                              }
+                            });
+  if constexpr (has_second<Rule>) {
+    share.meet();
+    const StepProduct second{s.middle, s.middle_row, f.middle_weights, f.hidden, f.state, f.at.batch};
+    for_products<1>(second, live, share.blocks(f.state), [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
+      finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z));
+    });
+  }
+}
+
+template <class Rule, class T>
+void run_sequences(const RecurrentForward& f, const Share& share) {
+  const int64_t h_row = padded(f.state);
+  const int64_t middle_row = padded(f.hidden);
+  float* h = f.workspace;
+  float* next = h + f.at.batch * h_row;
+  float* c = next + f.at.batch * h_row;
+  float* middle = c + (f.cell == Cell::lstm ? f.at.batch * f.hidden : 0);
+  const Range states = share.own_columns(f.state);
+  const Range units = share.own_columns(f.hidden);
+  const auto live = [&](int64_t step) -> Range {
+    const int64_t n = step < f.at.steps ? live_at(f.at, f.at.reverse ? f.at.steps - 1 - step : step) : 0;
+    return {share.sequences.begin, maximum(share.sequences.begin, minimum(share.sequences.end, n))};
+  };
+  Range now{share.sequences.begin, share.sequences.begin};
+  for (int64_t step = 0; step < f.at.steps; ++step) {
+    const int64_t before = now.end;
+    now = live(step);
+    if (now.end > before) {
+      const Range fresh{before, now.end};
+      load_states(f.at, f.h0, f.state, fresh, states, h, h_row);
+      if (f.cell == Cell::lstm) load_states(f.at, f.c0, f.hidden, fresh, units, c, f.hidden);
+      share.meet();
+    }
+    const int64_t t = f.at.reverse ? f.at.steps - 1 - step : step;
+    run_step<Rule, T>({f, first_row(f.at, t), h, next, h_row, c, middle, middle_row}, share, now);
+    const Range done{maximum(now.begin, live(step + 1).end), now.end};
+    if (done.end > done.begin) {
+      store_states(f.at, next, h_row, done, states, f.hn, f.state);
+      if (f.cell == Cell::lstm) store_states(f.at, c, f.hidden, done, units, f.cn, f.hidden);
+    }
+    float* const swap = h;
+    h = next;
+    next = swap;
+    share.meet();
+  }
+}
+
+template <class T>
+void run_job(const RecurrentForward& f, const Share& share) {
+  switch (f.cell) {
+    case Cell::tanh:
+      return run_sequences<RnnRule<FusedTanh, T>, T>(f, share);
+    case Cell::relu:
+      return run_sequences<RnnRule<FusedRelu, T>, T>(f, share);
+    case Cell::lstm:
+      return f.projected ? run_sequences<ProjectedRule<T>, T>(f, share) : run_sequences<LstmRule<T>, T>(f, share);
+    case Cell::gru:
+      return run_sequences<GruRule<T>, T>(f, share);
+    case Cell::gru_reset_before:
+      return run_sequences<GruBeforeRule<T>, T>(f, share);
+  }
+}
+
+int64_t workspace(const RecurrentForward& f) {
+  const int64_t middle = has_middle(f.cell, f.projected) ? padded(f.hidden) : 0;
+  return f.at.batch * (2 * padded(f.state) + (f.cell == Cell::lstm ? f.hidden : 0) + middle);
+}
+
+Effort effort(const RecurrentForward& f) {
+  const int64_t first = first_gates_of(f.cell) * f.hidden * f.state;
+  const int64_t second = has_middle(f.cell, f.projected) ? f.hidden * f.state : 0;
+  return {first + second, f.at.steps, f.at.batch, divide_up(f.hidden, panel_columns)};
+}
+
+void run(const RecurrentForward* jobs, int64_t count) {
+  share_out(jobs, count, effort, [](const RecurrentForward& f, const Share& share) {
+    f.bfloat16 ? run_job<bfloat16>(f, share) : run_job<float>(f, share);
+  });
+}
+
+}  // namespace
+
+constinit const RecurrentForwardKernels recurrent_forward_kernels = {workspace, run};
+
+}  // namespace nonet::NONET_NS
