@@ -16,8 +16,8 @@ namespace {
 struct Matrix {
   int64_t m, n;
   std::vector<int64_t> first{0};
-  std::vector<int32_t> index;
-  std::vector<float> weight;
+  std::vector<int32_t> index{};
+  std::vector<float> weight{};
 
   void add(int64_t i, double w) {
     index.push_back(static_cast<int32_t>(i));

@@ -102,8 +102,8 @@ from nonet.nn.pooling import (
     MaxUnpool1d,
     MaxUnpool2d,
 )
-from nonet.nn.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nonet.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from nonet.nn.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nonet.nn.sparse import Embedding, EmbeddingBag
 from nonet.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from nonet.tensor import Buffer, Parameter
