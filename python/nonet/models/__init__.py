@@ -1,21 +1,57 @@
-"""Architectures, one file per kind of network, and models to and from files."""
+"""Architectures, one per file, and models to and from files."""
 
 from __future__ import annotations
 
+from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
-from nonet.models.cnn import LeNet5
-from nonet.models.registry import ARCHITECTURES, architecture_of, build, load_model, save_model
+from nonet.models.convert import CONVERTIBLE, convert
+from nonet.models.lenet import LeNet5
+from nonet.models.registry import (
+    ARCHITECTURES,
+    VARIANTS,
+    architecture_of,
+    build,
+    load_model,
+    save_model,
+)
+from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from nonet.models.summary import Layer, observing, summary
+from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from nonet.models.weights import Matching, load_weights, match_weights, read_weights
 
 __all__ = [
     "ARCHITECTURES",
+    "AlexNet",
+    "CONVERTIBLE",
     "Layer",
     "LeNet5",
     "MLP",
+    "Matching",
+    "ResNet",
+    "VARIANTS",
+    "VGG",
+    "alexnet",
     "architecture_of",
     "build",
+    "convert",
     "load_model",
+    "load_weights",
+    "match_weights",
     "observing",
+    "read_weights",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
     "save_model",
     "summary",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
 ]

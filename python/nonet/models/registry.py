@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nonet.io import FileError, load_metadata, load_tensors, save_tensors
 from nonet.io.atomic import PathLike
+from nonet.models import resnet, vgg
+from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
-from nonet.models.cnn import LeNet5
+from nonet.models.lenet import LeNet5
 from nonet.nn import Module
 
-# Every class here keeps its constructor's arguments, as JSON has them, in the attribute `arguments`.
-ARCHITECTURES: dict[str, type[Any]] = {"LeNet5": LeNet5, "MLP": MLP}
+# Every class here keeps its constructor's arguments, as JSON has them, in the attribute `arguments`; None if it has no
+# words for them.
+ARCHITECTURES: dict[str, type[Any]] = {
+    "AlexNet": AlexNet,
+    "LeNet5": LeNet5,
+    "MLP": MLP,
+    "ResNet": resnet.ResNet,
+    "VGG": vgg.VGG,
+}
+
+# Functions that make one of these with the arguments that its name stands for.
+VARIANTS: dict[str, Callable[..., Any]] = {
+    "alexnet": alexnet,
+    **{f"vgg{n}{bn}": getattr(vgg, f"vgg{n}{bn}") for n in (11, 13, 16, 19) for bn in ("", "_bn")},
+    **{f"resnet{n}": getattr(resnet, f"resnet{n}") for n in (18, 34, 50, 101, 152)},
+}
 
 # In a checkpoint of a run the model's tensors stand beside the optimizer's, under this prefix.
 STATE_PREFIX = "model."
 
 
 def build(name: str, **arguments: Any) -> Module:
-    """A new model of the architecture `name` with these constructor arguments.
+    """A new model of the architecture or variant `name` with these arguments.
 
     Errors: ValueError for an unknown name; those of the constructor.
     """
-    if name not in ARCHITECTURES:
-        raise ValueError(f"build: name must be one of {', '.join(ARCHITECTURES)}, got {name!r}")
-    return ARCHITECTURES[name](**arguments)
+    known: dict[str, Callable[..., Any]] = {**ARCHITECTURES, **VARIANTS}
+    if name not in known:
+        raise ValueError(f"build: name must be one of {', '.join(known)}, got {name!r}")
+    return known[name](**arguments)
 
 
 def architecture_of(model: Module) -> dict[str, str]:
-    """The metadata from which `load_model` builds `model` again; empty if its class is not in ARCHITECTURES."""
+    """The metadata from which `load_model` builds `model` again; empty if it does not know how."""
     name = type(model).__name__
-    if ARCHITECTURES.get(name) is not type(model):
+    if ARCHITECTURES.get(name) is not type(model) or vars(model)["arguments"] is None:
         return {}
     return {"architecture": name, "arguments": json.dumps(vars(model)["arguments"])}
 

@@ -1,4 +1,4 @@
-"""Convolutional networks."""
+"""LeNet-5."""
 
 from __future__ import annotations
 
