@@ -63,7 +63,7 @@ def idx(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", ["ann", "lenet5"])
 def test_json_contract(here, capsys, preset):
     record, captured = _json(capsys, "train", preset, "--steps", "12", "--seed", "3")
     assert len(captured.out.splitlines()) == 1
@@ -106,7 +106,7 @@ def test_validation_is_cut_from_the_training_part_and_the_test_part_never_seen(h
         "digits", parts.train, data.ArrayDataset(parts.test.inputs * 0, parts.test.targets), parts.classes
     )
     main(["train", "ann", "--steps", "5", "--out", "a"])
-    monkeypatch.setattr(data, "load", lambda name, directory: blind)
+    monkeypatch.setattr(data, "load", lambda *_: blind)
     main(["train", "ann", "--steps", "5", "--out", "b"])
     assert (here / "a" / "model.safetensors").read_bytes() == (here / "b" / "model.safetensors").read_bytes()
 
@@ -383,7 +383,7 @@ def test_the_schedule_rises_and_falls():
 def test_too_few_images(here, capsys, idx, monkeypatch):
     few = data.load_idx(idx)
     few = data.Splits("mnist", few.train.subset(slice(0, 3)), few.test, few.classes)
-    monkeypatch.setattr(data, "load", lambda name, directory: few)
+    monkeypatch.setattr(data, "load", lambda *_: few)
     _fails(capsys, 2, "mnist: expected more training images, found 3", "train", "ann", "--data-dir", str(idx))
 
 
@@ -407,6 +407,7 @@ def test_the_number_of_threads_does_not_matter(here, preset):
     files = []
     for count in (1, 2, 3):
         with use_threads(count):
-            assert main(["train", preset, "--steps", "5", "--out", str(count)]) == 0
+            few = ["--steps", "2", "--batch-size", "8"] if preset == "resnet18" else ["--steps", "5"]
+            assert main(["train", preset, *few, "--out", str(count)]) == 0
         files.append((here / str(count) / "model.safetensors").read_bytes())
     assert files[0] == files[1] == files[2]

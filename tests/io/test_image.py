@@ -107,3 +107,23 @@ def test_with_pillow(tmp_path, monkeypatch):
     for name in ("cut.png", "text.png"):
         with pytest.raises(io.FileError, match=name):
             io.read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (3, 5, 7), (3, 1, 1)])
+def test_png_written_here_is_read_by_pillow(tmp_path, shape):
+    image_file = pytest.importorskip("PIL.Image", reason="needs pillow (extra vision)")
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    io.write_png(tmp_path / "x.png", pixels)
+    with image_file.open(tmp_path / "x.png") as image:
+        assert image.mode == ("RGB" if shape[0] == 3 else "L")
+    read = io.read_image(tmp_path / "x.png")
+    assert np.array_equal(np.rint(read * 255), pixels if pixels.ndim == 3 else pixels[None])
+
+
+def test_png_faults(tmp_path):
+    with pytest.raises(TypeError, match="write_png: pixels must be uint8, got float64"):
+        io.write_png(tmp_path / "x", np.zeros((2, 2)))
+    for shape in ((2, 3, 3), (4,), (3, 0, 2), (1, 3, 2, 2)):
+        with pytest.raises(ValueError, match="write_png: pixels must have shape"):
+            io.write_png(tmp_path / "x", np.zeros(shape, np.uint8))
+    assert not list(tmp_path.iterdir())

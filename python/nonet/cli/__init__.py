@@ -66,16 +66,23 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
     _add_data(evaluate, "the one trained on")
     _add_device(evaluate)
-    predict = _add(commands, "predict", "the classes of images in files")
+    predict = _add(commands, "predict", "what a model sees in files: classes, masks, boxes")
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument(
         "files", metavar="FILE", nargs="+", help=".npy, idx (.gz), PGM, PPM; others with pillow"
     )
     _add_device(predict)
     predict.add_argument("--invert", action="store_true", help="the images are dark on a light ground")
+    predict.add_argument("--out", metavar="DIR", help="write masks and pictures with boxes there")
     summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
     summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
     summary.add_argument("--data", metavar="NAME", help="the set that a preset is built for")
+    convert = _add(commands, "convert", "a checkpoint of torchvision (.pth, .safetensors) as one of nonet")
+    convert.add_argument("src", metavar="SRC")
+    convert.add_argument("dst", metavar="DST", help="a .safetensors file")
+    convert.add_argument(
+        "--arch", metavar="NAME", help="the architecture; default: told from names and shapes"
+    )
     _add_bench(_add(commands, "bench", "measure this machine, nonet on it, and others beside it"))
     _add(commands, "info", "versions, instruction set, threads, CUDA")
     _add(commands, "doctor", "a self-test of every kernel family on this machine")
@@ -96,7 +103,9 @@ _MODULES = {"eval": "evaluate"}
 
 def _add_data(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--data", metavar="NAME", help=f"data set; default {default}")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the set's files; alone it selects mnist")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of the set's files; alone it selects that set"
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +114,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=list(PRESETS), help=", ".join(PRESETS))
-    _add_data(parser, "digits, which needs no files")
+    _add_data(parser, "digits or shapes, which need no files")
     parser.add_argument("--epochs", type=_at_least_one, metavar="N")
     parser.add_argument("--steps", type=_at_least_one, metavar="N", help="end after N steps at the latest")
     parser.add_argument("--batch-size", type=_at_least_one, metavar="N")

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from nonet import data
-from nonet.cli.errors import UsageError
-from nonet.cli.presets import IMAGE_SETS, Preset
+from nonet.cli.presets import IMAGE_SETS, Classifier
 from nonet.io import FileError
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How images [N, 1, height, width] with values 0 to `maximum` become a model's input.
+    """How images [N, C, height, width] with values 0 to `maximum` become a model's input.
 
-    They are enlarged to resize x resize (None: as they are), then `(x - mean) / std`, then flattened to rows if
-    `flatten`. Written into checkpoints as the metadata "input" and "normalization".
+    They are enlarged to resize x resize (None: as they are), then `(x - mean) / std` (numbers, or one for each of three
+    channels), then flattened to rows if `flatten`. colour: the model takes three channels, grey images are repeated.
+    shorter: image files of other sizes are scaled until their shorter side has so many pixels, and cut to the middle
+    height x width. Written into checkpoints as the metadata "input" and "normalization".
     """
 
     height: int
@@ -29,21 +31,29 @@ class ImageInput:
     maximum: float
     resize: int | None
     flatten: bool
-    mean: float
-    std: float
+    mean: float | list[float]
+    std: float | list[float]
+    colour: bool = False
+    shorter: int | None = None
 
     def enlarge(self, images: np.ndarray) -> np.ndarray:
         return images if self.resize is None else data.upsample(images, self.resize)
 
     def finish(self, images: np.ndarray) -> np.ndarray:
         """float32 input from enlarged images."""
-        out = data.normalize(images, self.mean, self.std)
+        if self.colour and images.shape[1] == 1:
+            images = np.repeat(images, 3, axis=1)
+        mean, std = (
+            np.reshape(value, (-1, 1, 1)) if isinstance(value, list) else value
+            for value in (self.mean, self.std)
+        )
+        out = data.normalize(images, mean, std)
         return out.reshape(len(out), -1) if self.flatten else out
 
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         height, width = (self.height, self.width) if self.resize is None else (self.resize, self.resize)
-        return (height * width,) if self.flatten else (1, height, width)
+        return (height * width,) if self.flatten else (3 if self.colour else 1, height, width)
 
     def metadata(self) -> dict[str, str]:
         fields = asdict(self)
@@ -61,17 +71,30 @@ class ImageInput:
             ) from error
 
 
-def image_input(preset: Preset, train: data.ArrayDataset, maximum: float) -> ImageInput:
+def image_input(preset: Classifier, name: str, train: data.ArrayDataset, maximum: float) -> ImageInput:
     """The input of `preset` for images like those of `train`, the part whose mean and deviation normalise."""
-    height, width = train.inputs.shape[2:]
-    if preset.resize is not None and max(height, width) > preset.resize:
+    channels, height, width = train.inputs.shape[1:]
+    resize = preset.resize.get(name)
+    if resize is not None and max(height, width) > resize:
         raise data.DataError(
-            f"{preset.name}: expected images of at most {preset.resize} x {preset.resize}, found {height} x {width}"
+            f"{preset.name}: expected images of at most {resize} x {resize}, found {height} x {width}"
         )
-    resize = None if (height, width) == (preset.resize, preset.resize) else preset.resize
+    if (height, width) == (resize, resize):
+        resize = None
     enlarged = train.inputs if resize is None else data.upsample(train.inputs, resize)
-    mean, std = data.mean_std(enlarged)
-    return ImageInput(height, width, maximum, resize, preset.flatten, float(mean), float(std))
+    mean, std = data.mean_std(enlarged, None if channels == 1 else (0, 2, 3))
+    shorter = height if name == "folder" and height == width else None
+    return ImageInput(
+        height,
+        width,
+        maximum,
+        resize,
+        preset.flatten,
+        mean.reshape(-1).tolist() if channels > 1 else float(mean),
+        std.reshape(-1).tolist() if channels > 1 else float(std),
+        preset.colour,
+        shorter,
+    )
 
 
 def loader(
@@ -82,38 +105,37 @@ def loader(
     shuffle: bool = False,
     seed: int = 0,
     shift: int = 0,
+    flip: float = 0.0,
 ) -> data.DataLoader:
-    """Batches (input, labels) of `part`; with `shift` every image moves by up to so many pixels."""
-    move = data.random_shift(shift) if shift else None
+    """Batches (input, labels) of `part`.
+
+    With `shift` every image moves by up to so many pixels, with `flip` it is mirrored with this probability.
+    """
+    moves = [data.random_shift(shift)] if shift else []
+    moves += [data.random_flip(flip)] if flip else []
+    move = data.compose(*moves)
 
     def transform(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> data.Batch:
-        if move is not None:
-            images, labels = move(rng, images, labels)
+        images, labels = move(rng, images, labels)
         return image.finish(images), labels
 
     enlarged = data.ArrayDataset(image.enlarge(part.inputs), part.targets)
     return data.DataLoader(enlarged, batch_size, shuffle=shuffle, seed=seed, transform=transform)
 
 
-def set_name(name: str | None, directory: str | None, preset: Preset, default: str) -> str:
-    """Which data set --data and --data-dir select. UsageError if they do not go together."""
-    chosen = name or (preset.files if directory is not None else default)
-    if chosen not in preset.sets:
-        raise UsageError(f"--data must be one of {', '.join(preset.sets)} for {preset.name}, got {chosen!r}")
-    if chosen == preset.files and directory is None:
-        raise UsageError(
-            f"--data {chosen} needs --data-dir, a folder with {data.IDX_FILES} "
-            "(idx format, as MNIST is distributed)"
-        )
-    if chosen != preset.files and directory is not None:
-        raise UsageError(f"--data {chosen} comes with nonet and takes no --data-dir, got {directory}")
-    return chosen
+def load_set(
+    name: str, directory: str | None, *, size: int | None = None, largest: int | None = None
+) -> data.Splits:
+    """The data set; errors of its files name the option. size, largest: see `data.load_folder`."""
+    with option_named(directory):
+        return data.load(name, directory, size, largest)
 
 
-def load_set(name: str, directory: str | None) -> data.Splits:
-    """The data set; errors of its files name the option."""
+@contextlib.contextmanager
+def option_named(directory: str | None) -> Iterator[None]:
+    """Puts --data-dir in front of an error of its files."""
     try:
-        return data.load(name, directory)
+        yield
     except data.DataError as error:
         if directory is None:
             raise
@@ -124,9 +146,9 @@ def maximum_of(name: str) -> float:
     return float(IMAGE_SETS[name][2])
 
 
-def fingerprint(part: data.ArrayDataset) -> str:
-    """CRC-32 of inputs and targets: whether a resumed run sees the data it began with."""
+def fingerprint(*arrays: np.ndarray) -> str:
+    """CRC-32 of the arrays: whether a resumed run sees the data it began with."""
     crc = 0
-    for array in (part.inputs, part.targets):
+    for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
     return f"{crc:08x}"

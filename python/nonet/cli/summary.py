@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from nonet import io, models
 from nonet.cli.errors import OK, UsageError
-from nonet.cli.images import ImageInput
-from nonet.cli.presets import IMAGE_SETS, PRESETS
+from nonet.cli.presets import PRESETS
+from nonet.cli.tasks import task_named
 from nonet.nn import Module
 from nonet.train.log import to_json
 
@@ -52,12 +52,13 @@ def _model_of(what: str, name: str | None) -> tuple[Module, tuple[int, ...]]:
             raise UsageError(f"expected a preset ({', '.join(PRESETS)}) or a .safetensors file, got {what!r}")
         if name is not None:
             raise UsageError(f"--data is for presets; {what} holds the set that it was trained on")
-        image = ImageInput.from_metadata(io.load_metadata(what), what)
-        return models.load_model(what), image.shape()
+        metadata = io.load_metadata(what)
+        trained = PRESETS.get(metadata.get("preset", ""))
+        task = task_named(trained.task if trained is not None else "classify")
+        shape = task.input_shape(metadata, what)
+        return models.load_model(what), shape
     preset = PRESETS[what]
     name = name or preset.sets[0]
     if name not in preset.sets:
         raise UsageError(f"--data must be one of {', '.join(preset.sets)} for {preset.name}, got {name!r}")
-    size, classes, maximum = IMAGE_SETS[name]
-    image = ImageInput(*size, maximum, preset.resize, preset.flatten, 0.0, 1.0)
-    return models.build(preset.architecture, **preset.model_arguments(size, classes)), image.shape()
+    return task_named(preset.task).describe(preset, name)

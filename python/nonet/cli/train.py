@@ -9,37 +9,19 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import nonet
-from nonet import data, io, models
+from nonet import io
 from nonet.cli.device import check_device
 from nonet.cli.errors import INTERRUPTED, OK, UsageError
-from nonet.cli.images import fingerprint, image_input, load_set, loader, maximum_of, set_name
 from nonet.cli.presets import PRESETS, Preset
+from nonet.cli.tasks import Job, Options, set_name, task_named
 from nonet.optim.lr_scheduler import LambdaLR
-from nonet.train import Accuracy, NonFiniteError, RunFolder, Trainer
+from nonet.train import NonFiniteError, RunFolder, Trainer
 from nonet.train.log import JsonLog, to_json
-
-_EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides the numbers of a run; kept in its checkpoint, and compared on --resume."""
-
-    preset: str
-    data: str
-    epochs: int | None
-    steps: int | None
-    batch_size: int
-    lr: float
-    seed: int
-    precision: str
-    autocast: str | None
-    device: str
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,22 +30,17 @@ def run(args: argparse.Namespace) -> int:
     out = Path("runs") / preset.name if args.out is None else Path(args.out)
     saved = _saved(out) if args.resume else {}
     directory = args.data_dir
-    if directory is None and args.data in (None, preset.files):
+    if directory is None and (args.data is None or args.data in preset.files):
         directory = saved.get("data_dir")
     options = _options(args, preset, directory, saved.get("options"))
     check_device(options.device)
-    splits = load_set(options.data, directory)
-    crc = fingerprint(splits.train)
-    if saved and saved["data_crc32"] != crc:
-        raise UsageError(f"--resume: the training data (CRC-32 {crc}) are not those of the run in {out}")
-    trainer, test = _prepare(
-        args,
-        preset,
-        options,
-        splits,
-        out,
-        {"data_crc32": crc, "data_dir": directory and os.path.abspath(directory)},
-    )
+    job = task_named(preset.task).prepare(preset, options, directory)
+    if saved and saved["data_crc32"] != job.fingerprint:
+        raise UsageError(
+            f"--resume: the training data (CRC-32 {job.fingerprint}) are not those of the run in {out}"
+        )
+    private = {"data_crc32": job.fingerprint, "data_dir": directory and os.path.abspath(directory)}
+    trainer = _trainer(args, preset, options, job, out, private)
     try:
         result = trainer.fit()
     except NonFiniteError as error:
@@ -76,102 +53,70 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
-    _conclude(args, preset, options, trainer, result, test, out)
+    _conclude(args, preset, options, job, trainer, result, out)
     return OK
 
 
-def _prepare(
+def _trainer(
     args: argparse.Namespace,
     preset: Preset,
     options: Options,
-    splits: data.Splits,
+    job: Job,
     out: Path,
     private: dict[str, Any],
-) -> tuple[Trainer, data.DataLoader]:
-    """The trainer, and the loader of the test part."""
-    train, validation = _holdout(splits, preset, options)
-    image = image_input(preset, train, maximum_of(options.data))
-    classes = len(splits.classes)
-    nonet.manual_seed(options.seed)
-    model = models.build(
-        preset.architecture, **preset.model_arguments((image.height, image.width), classes)
-    ).to(device=options.device)
-    batches = loader(
-        train,
-        image,
-        options.batch_size,
-        shuffle=True,
-        seed=options.seed,
-        shift=preset.shift.get(options.data, 0),
-    )
-    optimizer = nonet.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=preset.weight_decay)
-    lengths = [options.steps, options.epochs and options.epochs * len(batches)]
+) -> Trainer:
+    optimizer = nonet.optim.AdamW(job.model.parameters(), lr=options.lr, weight_decay=preset.weight_decay)
+    lengths = [options.steps, options.epochs and options.epochs * len(job.train)]
     total = min(length for length in lengths if length is not None)
     schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, total, preset.warmup))
-    metadata = {
-        "preset": preset.name,
-        "data": options.data,
-        "classes": json.dumps(splits.classes),
-        "nonet": nonet.__version__,
-        **image.metadata(),
-    }
     folder = RunFolder(out, args.resume)
     if folder.moved is not None:
         print(f"nonet train: what was in {out} is now in {folder.moved}", file=sys.stderr)
-    trainer = Trainer(
-        model,
-        nonet.nn.functional.cross_entropy,
+    return Trainer(
+        job.model,
+        job.loss,
         optimizer,
-        batches,
-        validation=loader(validation, image, _EVALUATION_BATCH),
-        metrics=[Accuracy()],
+        job.train,
+        validation=job.validation,
+        metrics=job.metrics,
         epochs=options.epochs,
         steps=options.steps,
         scheduler=schedule,
         schedule="step",
+        clip_norm=preset.clip_norm,
         keep="last",
         context=lambda: numerics(options),
         out=folder,
         checkpoint_every=args.checkpoint_every,
-        metadata=metadata,
+        metadata={
+            "preset": preset.name,
+            "data": options.data,
+            "nonet": nonet.__version__,
+            **job.metadata,
+        },
         run_metadata={"run": json.dumps({"options": asdict(options), **private})},
         tensorboard=args.tensorboard,
     )
-    return trainer, loader(splits.test, image, _EVALUATION_BATCH)
-
-
-def _holdout(
-    splits: data.Splits, preset: Preset, options: Options
-) -> tuple[data.ArrayDataset, data.ArrayDataset]:
-    """The training part without, and the validation part."""
-    try:
-        return data.holdout(splits.train, preset.validation, options.seed)
-    except ValueError as error:
-        found = len(splits.train)
-        raise data.DataError(
-            f"{options.data}: expected more training images, found {found}: {error}"
-        ) from error
 
 
 def _conclude(
     args: argparse.Namespace,
     preset: Preset,
     options: Options,
+    job: Job,
     trainer: Trainer,
     result: Any,
-    test: data.DataLoader,
     out: Path,
 ) -> None:
     """The test metric of the saved parameters, into the log and onto stdout."""
-    measured = trainer.evaluate(test)
+    measured = job.conclude(trainer, out)
     last = result.history[-1]
     checkpoint = out / "model.safetensors"
     record = {
         "preset": preset.name,
         "data": options.data,
         "metric": preset.metric,
-        "value": measured[preset.metric],
-        "loss": measured["loss"],
+        **measured,
         "validation": last[f"validation_{preset.metric}"],
         "epochs": result.epochs,
         "steps": result.steps,
@@ -190,10 +135,13 @@ def _conclude(
     if args.json:
         print(to_json(record))
         return
+    floor = f" (floor {record['floor']:.4f})" if "floor" in record else ""
     print(
-        f"{preset.metric} {record['value']:.4f} on the {test.state_dict()['samples']} test images of {options.data}, "
+        f"{preset.metric} {record['value']:.4f}{floor} on the {job.tested}, "
         f"{record['validation']:.4f} on the validation part, after {result.epochs} epochs in {result.seconds:.1f} s"
     )
+    if "picture" in record:
+        print(f"a picture of it is {record['picture']}")
     print(f"saved in {checkpoint}")
 
 
@@ -263,7 +211,7 @@ def _options(
         return Options(**{**asdict(saved), **kept})
     defaults: dict[str, Any] = {
         "epochs": preset.epochs[name],
-        "batch_size": preset.batch_size,
+        "batch_size": preset.batch_size[name],
         "lr": preset.lr,
         "seed": 0,
         "precision": "highest",

@@ -19,18 +19,23 @@ FOLDER_FILES = "images in train/CLASS and test/CLASS"
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-def load_folder(directory: PathLike, size: int | None = None) -> Splits:
+def load_folder(directory: PathLike, size: int | None = None, largest: int | None = None) -> Splits:
     """The images below `directory`, one folder per class in each of `train` and `test`.
 
     Returns uint8 images [N, C, H, W], C = 3 if one of them has colours and else 1, and int64 labels [N]; classes are
-    the folders' names, in alphabetical order. `size`: every image becomes size x size (see `fit_square`); None: all of
-    them must have one size. Names that begin with a dot, and files that do not end like an image's, are left alone.
+    the folders' names, in alphabetical order. Names that begin with a dot, and files that do not end like an image's,
+    are left alone.
+
+    size       every image becomes size x size (see `fit_square`)
+    largest    so it does with this size if the images differ in theirs, or if they are higher or wider than this;
+               without both they must have one size
 
     DataError for a missing or empty folder, a class of the test part that the training part lacks, a file that is no
     image, images of different sizes; nonet.io.MissingExtraError for other formats than PGM and PPM without pillow.
     """
-    if size is not None:
-        check_int("load_folder", "size", size, 1)
+    for name, value in (("size", size), ("largest", largest)):
+        if value is not None:
+            check_int("load_folder", name, value, 1)
     folder = require_directory(directory, FOLDER_FILES)
     files = {part: _files(require_directory(folder / part, FOLDER_FILES)) for part in ("train", "test")}
     classes = tuple(sorted(files["train"]))
@@ -39,21 +44,17 @@ def load_folder(directory: PathLike, size: int | None = None) -> Splits:
         raise DataError(
             f"{folder / 'test'}: expected the classes of the training part, found also {', '.join(unknown[:5])}"
         )
-    images = {
-        part: [(i, _image(path, size)) for i, name in enumerate(classes) for path in found.get(name, ())]
+    paths = {
+        part: [(path, i) for i, name in enumerate(classes) for path in found.get(name, ())]
         for part, found in files.items()
     }
-    first = images["train"][0][1].shape[1:]
-    channels = max(len(image) for part in images.values() for _, image in part)
-    for part, pairs in images.items():
-        paths = [path for name in classes for path in files[part].get(name, ())]
-        for path, (_, image) in zip(paths, pairs, strict=True):
-            if image.shape[1:] != first:
-                raise DataError(
-                    f"{path}: expected an image of {first[0]} x {first[1]} like the first one, "
-                    f"found {image.shape[1]} x {image.shape[2]}; give a size to scale them to"
-                )
-    train, test = (_dataset(images[part], (channels, *first)) for part in ("train", "test"))
+    images = _images([path for part in paths.values() for path, _ in part], size, largest)
+    channels = max(len(image) for image in images)
+    count = len(paths["train"])
+    train, test = (
+        _dataset(part, [label for _, label in paths[name]], channels)
+        for name, part in (("train", images[:count]), ("test", images[count:]))
+    )
     return Splits("folder", train, test, classes)
 
 
@@ -85,21 +86,44 @@ def _files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _image(path: Path, size: int | None) -> NDArray[np.uint8]:
+def _images(paths: Sequence[Path], size: int | None, largest: int | None) -> list[NDArray[np.uint8]]:
+    """All of one height and width; what is too large is made smaller at once, so that it is not kept in memory."""
+    images: list[NDArray[np.uint8]] = []
+    for path in paths:
+        image = _image(path)
+        if size is not None or (largest is not None and max(image.shape[1:]) > largest):
+            image = _fitted(image, size or largest or 1)
+        images.append(image)
+    first = images[0].shape[1:]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape[1:] != first:
+            if largest is not None:
+                return [_fitted(image, largest) for image in images]
+            raise DataError(
+                f"{path}: expected an image of {first[0]} x {first[1]} like the first one, "
+                f"found {image.shape[1]} x {image.shape[2]}; give a size to scale them to"
+            )
+    return images
+
+
+def _image(path: Path) -> NDArray[np.uint8]:
     from nonet.io.errors import FileError  # here, so that `nonet.data` needs NumPy alone
     from nonet.io.image import read_image
 
     try:
-        image = read_image(path) * np.float32(255)
+        return np.rint(read_image(path) * np.float32(255)).astype(np.uint8)
     except FileError as error:
         raise DataError(str(error)) from error
-    if size is not None and image.shape[1:] != (size, size):
-        image = fit_square(image, size)
-    return np.rint(image).astype(np.uint8)
 
 
-def _dataset(pairs: Sequence[tuple[int, NDArray[np.uint8]]], shape: tuple[int, ...]) -> ArrayDataset:
-    images = np.empty((len(pairs), *shape), np.uint8)
-    for row, (_, image) in zip(images, pairs, strict=True):
+def _fitted(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if image.shape[1:] == (size, size):
+        return image
+    return np.rint(fit_square(image, size)).astype(np.uint8)
+
+
+def _dataset(images: Sequence[NDArray[np.uint8]], labels: Sequence[int], channels: int) -> ArrayDataset:
+    out = np.empty((len(images), channels, *images[0].shape[1:]), np.uint8)
+    for row, image in zip(out, images, strict=True):
         row[:] = image  # a grey one into three channels
-    return ArrayDataset(images, np.array([label for label, _ in pairs], np.int64))
+    return ArrayDataset(out, np.array(labels, np.int64))

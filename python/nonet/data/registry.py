@@ -17,12 +17,14 @@ SCENE_SETS = ("shapes", "pennfudan")
 FILES = {"mnist": IDX_FILES, "folder": FOLDER_FILES, "pennfudan": PENNFUDAN_FILES}  # of sets that need some
 
 
-def load(name: str, directory: PathLike | None = None, size: int | None = None) -> Splits:
+def load(
+    name: str, directory: PathLike | None = None, size: int | None = None, largest: int | None = None
+) -> Splits:
     """The labelled images `name`, one of `SETS`.
 
     "digits"  bundled; takes no directory (see `load_digits`)
     "mnist"   any folder of idx files under MNIST's names (see `load_idx`)
-    "folder"  images in folders named after their classes, all of them made size x size (see `load_folder`)
+    "folder"  images in folders named after their classes (see `load_folder`, also for `size` and `largest`)
 
     ValueError for an unknown name, DataError for a directory that is missing or not wanted, or bad files.
     """
@@ -31,9 +33,8 @@ def load(name: str, directory: PathLike | None = None, size: int | None = None) 
     if name == "digits":
         _refuse(name, directory)
         return load_digits()
-    return (
-        load_idx(_demand(name, directory)) if name == "mnist" else load_folder(_demand(name, directory), size)
-    )
+    folder = _demand(name, directory)
+    return load_idx(folder) if name == "mnist" else load_folder(folder, size, largest)
 
 
 def load_scenes(name: str, directory: PathLike | None = None) -> Scenes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nonet.io.atomic import naming, remove_leftovers, replacing, sync_folder, write_bytes, write_text
 from nonet.io.errors import FileError, MissingFileError
-from nonet.io.image import MissingExtraError, read_image
+from nonet.io.image import MissingExtraError, read_image, write_png
 from nonet.io.pth import load_pth
 from nonet.io.tensors import load_metadata, load_tensors, save_tensors
 from nonet.io.tree import leaves, map_tensors, pack, unpack
@@ -27,5 +27,6 @@ __all__ = [
     "sync_folder",
     "unpack",
     "write_bytes",
+    "write_png",
     "write_text",
 ]

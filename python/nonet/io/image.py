@@ -1,15 +1,17 @@
-"""Grey and colour images from files: netpbm (PGM, PPM) by itself, every other format through pillow."""
+"""Grey and colour images: netpbm (PGM, PPM) is read and PNG written here, every other format read through pillow."""
 
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nonet.io.atomic import PathLike
+from nonet.io.atomic import PathLike, write_bytes
 from nonet.io.errors import FileError, MissingFileError
 
 _space = rb"(?:\s|#[^\n]*\n)+"
@@ -36,6 +38,29 @@ def read_image(path: PathLike) -> np.ndarray[Any, np.dtype[np.float32]]:
     if data[:2] in (b"P2", b"P3", b"P5", b"P6"):
         return _read_netpbm(data, path)
     return _read_with_pillow(path)
+
+
+def write_png(path: PathLike, pixels: np.ndarray) -> None:
+    """Replaces `path` atomically by a PNG file of `pixels`: uint8 [H, W] or [1, H, W] (grey), or [3, H, W] (colours).
+
+    The bytes are a pure function of the pixels and of zlib. TypeError for another dtype, ValueError for another shape.
+    """
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"write_png: pixels must be uint8, got {pixels.dtype}")
+    planes = pixels[None] if pixels.ndim == 2 else pixels
+    if planes.ndim != 3 or planes.shape[0] not in (1, 3) or 0 in planes.shape:
+        raise ValueError(
+            f"write_png: pixels must have shape [H, W], [1, H, W] or [3, H, W], got {list(pixels.shape)}"
+        )
+    channels, height, width = planes.shape
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # a row begins with its filter: none
+    rows[:, 1:] = planes.transpose(1, 2, 0).reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    out = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in parts:
+        out.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+    write_bytes(path, b"".join(out))
 
 
 def _read_netpbm(data: bytes, path: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
 from nonet.models.convert import CONVERTIBLE, convert
+from nonet.models.detector import Detector, decode_boxes, detection_loss, encode_boxes
 from nonet.models.lenet import LeNet5
 from nonet.models.registry import (
     ARCHITECTURES,
@@ -16,6 +17,7 @@ from nonet.models.registry import (
 )
 from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from nonet.models.summary import Layer, observing, summary
+from nonet.models.unet import UNet, segmentation_loss
 from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from nonet.models.weights import Matching, load_weights, match_weights, read_weights
 
@@ -23,17 +25,22 @@ __all__ = [
     "ARCHITECTURES",
     "AlexNet",
     "CONVERTIBLE",
+    "Detector",
     "Layer",
     "LeNet5",
     "MLP",
     "Matching",
     "ResNet",
+    "UNet",
     "VARIANTS",
     "VGG",
     "alexnet",
     "architecture_of",
     "build",
     "convert",
+    "decode_boxes",
+    "detection_loss",
+    "encode_boxes",
     "load_model",
     "load_weights",
     "match_weights",
@@ -45,6 +52,7 @@ __all__ = [
     "resnet34",
     "resnet50",
     "save_model",
+    "segmentation_loss",
     "summary",
     "vgg11",
     "vgg11_bn",

@@ -11,16 +11,20 @@ from nonet.io.atomic import PathLike
 from nonet.models import resnet, vgg
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
+from nonet.models.detector import Detector
 from nonet.models.lenet import LeNet5
+from nonet.models.unet import UNet
 from nonet.nn import Module
 
 # Every class here keeps its constructor's arguments, as JSON has them, in the attribute `arguments`; None if it has no
 # words for them.
 ARCHITECTURES: dict[str, type[Any]] = {
     "AlexNet": AlexNet,
+    "Detector": Detector,
     "LeNet5": LeNet5,
     "MLP": MLP,
     "ResNet": resnet.ResNet,
+    "UNet": UNet,
     "VGG": vgg.VGG,
 }
 
