@@ -16,6 +16,7 @@ __all__: list[str] = [
     "Generator",
     "OptimGroup",
     "Recurrent",
+    "RecurrentStream",
     "RecurrentTape",
     "abs",
     "abs_backward",
@@ -487,6 +488,25 @@ class RecurrentTape:
     """
     What the backward pass wants.
     """
+
+class RecurrentStream:
+    """
+    A recurrent layer that is fed step by step.
+    """
+    def __init__(
+        self,
+        layer: Recurrent,
+        x: Array | None,
+        h0: Array | None,
+        c0: Array | None,
+        weights: collections.abc.Sequence[Array],
+        precision: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def step(self, x: Array | None, weights: collections.abc.Sequence[Array]) -> Array: ...
+    @property
+    def c(self) -> Array: ...
+    @property
+    def h(self) -> Array: ...
 
 def abs(x: Array | None) -> Array: ...
 def abs_backward(dy: Array | None, saved: Array | None) -> Array: ...

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nonet
+from helpers import each_isa, use_isa, use_threads
 from nonet import nn
 from nonet.nn.utils.rnn import (
     PackedSequence,
@@ -230,6 +231,111 @@ def test_bfloat16_layer():
     np.testing.assert_allclose(y.detach().to("float32").numpy(), want, rtol=2e-2, atol=2e-2)
     y.backward(nonet.ones(6, 3, 20, dtype="bfloat16"))
     assert all(p.grad.dtype == "bfloat16" for p in layer.parameters())
+
+
+# ------------------------------------------------------------------------------------------------ streaming
+
+STREAMED = (
+    lambda: nn.RNN(5, 24, num_layers=2),
+    lambda: nn.RNN(5, 24, nonlinearity="relu", bias=False),
+    lambda: nn.LSTM(5, 70, num_layers=3, dropout=0.5),
+    lambda: nn.LSTM(5, 40, num_layers=2, proj_size=9),
+    lambda: nn.GRU(5, 300),
+    lambda: nn.GRU(5, 24, num_layers=2, reset_after=False),
+)
+
+
+@each_isa
+@pytest.mark.parametrize("make", STREAMED)
+@pytest.mark.parametrize("lead", [(), (1,), (3,), (7,)])
+def test_steps_are_the_sequence(isa, make, lead):
+    with use_isa(isa):
+        layer = make().eval()
+        x = random(9, *lead, 5)
+        want, last = layer(x)
+        state = None
+        for t in range(9):
+            y, state = layer.step(x[t], state)
+            assert y.shape == want.shape[1:]
+            np.testing.assert_allclose(y.numpy(), want[t].detach().numpy(), rtol=0, atol=2e-5)
+        for name, value in zip("hc", states(last), strict=False):
+            np.testing.assert_allclose(
+                getattr(state, name).numpy(), value.detach().numpy(), rtol=0, atol=2e-5
+            )
+
+
+@each_isa
+@pytest.mark.parametrize("make", STREAMED)
+@pytest.mark.parametrize("batch", [1, 40])
+def test_steps_do_not_depend_on_threads(isa, make, batch):
+    layer, x = make(), random(4, batch, 5)
+    results = []
+    with use_isa(isa):
+        for threads in (1, 2, 5):
+            with use_threads(threads):
+                state, out = None, []
+                for t in range(4):
+                    y, state = layer.step(x[t], state)
+                    out.append(y.numpy().tobytes())
+                results.append(out)
+    assert results[0] == results[1] == results[2]
+
+
+def test_steps_start_from_given_states():
+    layer, x = nn.LSTM(4, 6, num_layers=2), random(5, 3, 4)
+    h0, c0 = random(2, 3, 6), random(2, 3, 6)
+    want = layer(x, (h0, c0))[0].detach().numpy()
+    state = (h0, c0)
+    for t in range(5):
+        y, state = layer.step(x[t], state)
+        np.testing.assert_allclose(y.numpy(), want[t], rtol=1e-5, atol=1e-6)
+    gru = nn.GRU(4, 4)
+    y, state = gru.step(x[0], random(1, 3, 4))
+    with pytest.raises(AttributeError, match="only an LSTM has a second state"):
+        _ = state.c
+    fed = []
+    for _ in range(4):  # its own output as input
+        y, state = gru.step(y, state)
+        fed.append(y.numpy().copy())
+    assert np.isfinite(fed).all() and (fed[0] != fed[1]).any()
+
+
+def test_steps_see_changed_weights():
+    layer, x = nn.GRU(4, 8), random(3, 2, 4)
+    _, state = layer.step(x[0])
+    optimizer = nonet.optim.SGD(layer.parameters(), lr=0.1)
+    nonet.sum(layer(x)[0]).backward()
+    optimizer.step()
+    h = state.h.numpy().copy()
+    y, _ = layer.step(x[1], state)
+    np.testing.assert_allclose(y.numpy(), layer(x[1:2], h)[0][0].detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_long_streams_keep_memory_flat():
+    layer, x = nn.LSTM(16, 32, num_layers=2), random(1, 16)
+    _, state = layer.step(x)
+    before = nonet.memory_stats()
+    nonet.reset_peak_memory()
+    for _ in range(2000):
+        y, state = layer.step(x, state)
+    after = nonet.memory_stats()
+    assert after["peak"] <= before["in_use"] + 4096, "a step allocates"
+    assert np.isfinite(y.numpy()).all()
+
+
+def test_errors_of_steps():
+    layer = nn.GRU(4, 6)
+    _, state = layer.step(random(3, 4))
+    with pytest.raises(
+        ValueError, match=r"gru: input must have shape \[like the first step\] = \[3, 4\], got \[2, 4\]"
+    ):
+        layer.step(random(2, 4), state)
+    with pytest.raises(ValueError, match=r"gru: input must have shape \[..., I\] = \[..., 4\], got \[3, 5\]"):
+        layer.step(random(3, 5), state)
+    with pytest.raises(ValueError, match="a stream has one direction"):
+        nn.GRU(4, 6, bidirectional=True).step(random(3, 4))
+    with pytest.raises(ValueError, match=r"lstm: c0 must have shape .* = \[1, 3, 6\], got \[1, 2, 6\]"):
+        nn.LSTM(4, 6).step(random(3, 4), (random(1, 3, 6), random(1, 2, 6)))
 
 
 # ------------------------------------------------------------------------------------------------ packing

@@ -24,6 +24,15 @@ struct Here {
 #pragma GCC unroll 4
     for (int g = 0; g < n; ++g) value[g] = load_lanes(from + g * b.hidden, lanes);
   }
+  void fetch(int64_t i, int64_t j) const {
+    const int64_t row = row_of(i);
+    const int64_t kept = kept_of(b.cell);
+    for (int64_t g = 0; g < kept; ++g) fetch_block((const T*)b.kept + (row * kept + g) * b.hidden + j);
+    if (b.cell == Cell::lstm) fetch_block((const T*)b.cells + row * b.hidden + j);
+    if (b.cell == Cell::gru || b.cell == Cell::gru_reset_before) fetch_block((const T*)b.before + row * b.state + j);
+    if (b.y != nullptr) fetch_block((const T*)b.y + row * b.y_row + j);
+    if (b.dy != nullptr) fetch_block((const T*)b.dy + row * b.dy_row + j);
+  }
   F before(int64_t i, int64_t j, int64_t lanes) const {
     return load_lanes((const T*)b.before + row_of(i) * b.state + j, lanes);
   }
@@ -43,12 +52,12 @@ struct Here {
 
 // A rule is a cell's part of a step: `first` gets the gradient of h, all of it but what a second product adds.
 // `passes`: part of it reaches the h before past the products.
-template <class Map, class T>
+template <class OneCell, class T>
 struct RnnRule {
   static constexpr bool passes = false;
   NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
     const F h = load_lanes((const T*)s.b.y + s.row_of(i) * s.b.y_row + j, lanes);
-    const F dz = RnnCell<Map>::backward(h, dh);
+    const F dz = OneCell::backward(h, dh);
     s.store_product(i, j, lanes, 0, dz);
     s.store_gradient(i, j, lanes, 0, dz);
   }
@@ -135,8 +144,9 @@ NONET_INLINE void for_gradients_of_h(const Here<T>& s, const Share& share, const
                                      const Finish& finish) {
   const RecurrentBackward& b = s.b;
   const StepProduct p{s.dz, s.dz_row, b.weights, first_gates_of(b.cell) * b.hidden, b.state, b.at.batch};
-  for_products<1>(p, sequences, share.blocks(b.state),
-                  [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { finish(i, j, lanes, z[0]); });
+  for_products<1>(
+      p, sequences, share.blocks(b.state), [&](int64_t i, int64_t j) { s.fetch(i, j); },
+      [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { finish(i, j, lanes, z[0]); });
 }
 
 // The gradients of the initial states of sequences whose first step is done.
@@ -179,7 +189,7 @@ void run_step(const Here<T>& s, const Share& share, const Range& live, int64_t f
   if constexpr (has_second<Rule>) {
     share.meet();
     const StepProduct p{s.middle, s.middle_row, b.middle_weights, b.state, b.hidden, b.at.batch};
-    for_products<1>(p, live, share.blocks(b.hidden),
+    for_products<1>(p, live, share.blocks(b.hidden), NoFetch{},
                     [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { Rule::second(s, i, j, lanes, z[0]); });
   }
 }
@@ -211,9 +221,9 @@ template <class T>
 void run_job(const RecurrentBackward& b, const Share& share) {
   switch (b.cell) {
     case Cell::tanh:
-      return run_sequences<RnnRule<FusedTanh, T>, T>(b, share);
+      return run_sequences<RnnRule<TanhCell, T>, T>(b, share);
     case Cell::relu:
-      return run_sequences<RnnRule<FusedRelu, T>, T>(b, share);
+      return run_sequences<RnnRule<ReluCell, T>, T>(b, share);
     case Cell::lstm:
       return b.projected ? run_sequences<ProjectedRule<T>, T>(b, share) : run_sequences<LstmRule<T>, T>(b, share);
     case Cell::gru:

@@ -2,6 +2,7 @@
 
 #include "array/generator.h"
 #include "ops/recurrent/sequence.h"
+#include "ops/recurrent/stream.h"
 
 namespace nonet {
 
@@ -124,6 +125,16 @@ void bind_recurrent(py::module_& m) {
       },
       py::arg("layer"), py::arg("x"), py::arg("h0").none(true), py::arg("c0").none(true), py::arg("weights"),
       py::arg("precision"), py::arg("keep"), "(y, hn, cn or None, tape or None)");
+  py::class_<RecurrentStream>(m, "RecurrentStream", "A recurrent layer that is fed step by step.")
+      .def(py::init([](const Recurrent& r, const Array& x, const Array* h0, const Array* c0,
+                       const std::vector<Array>& weights, int64_t precision) {
+             return RecurrentStream(x, or_undefined(h0), or_undefined(c0), weights, r.with(precision, false));
+           }),
+           py::arg("layer"), py::arg("x"), py::arg("h0").none(true), py::arg("c0").none(true), py::arg("weights"),
+           py::arg("precision"))
+      .def("step", &RecurrentStream::step, py::arg("x"), py::arg("weights"), no_gil())
+      .def_property_readonly("h", &RecurrentStream::h)
+      .def_property_readonly("c", [](const RecurrentStream& s) { return if_defined(s.c()); });
   m.def("recurrent_backward", &backward, py::arg("tape"), py::arg("dy").none(true), py::arg("dhn").none(true),
         py::arg("dcn").none(true), py::arg("needs"));
 }

@@ -11,13 +11,14 @@
 namespace nonet::NONET_NS {
 
 // h = f(x + z), f tanh or relu (Elman, "Finding structure in time", 1990). Kept: h itself.
-template <class Map>
-struct RnnCell {
-  NONET_INLINE F forward(F x, F z) { return Map::forward(x + z); }
-  NONET_INLINE F backward(F h, F dh) { return Map::backward(dh, h); }
+struct TanhCell {
+  NONET_INLINE F forward(F x, F z) { return gate_tanh(x + z); }
+  NONET_INLINE F backward(F h, F dh) { return FusedTanh::backward(dh, h); }
 };
-using TanhCell = RnnCell<FusedTanh>;
-using ReluCell = RnnCell<FusedRelu>;
+struct ReluCell {
+  NONET_INLINE F forward(F x, F z) { return FusedRelu::forward(x + z); }
+  NONET_INLINE F backward(F h, F dh) { return FusedRelu::backward(dh, h); }
+};
 
 // c' = f c + i g,  h = o tanh(c'), gates in the order i, f, g, o (Hochreiter & Schmidhuber, "Long short-term memory",
 // 1997; Gers et al., "Learning to forget", 2000). Kept: the four gates; c' is made again.
@@ -25,17 +26,17 @@ struct LstmCell {
   NONET_INLINE F next(const F (&gate)[4], F c) { return fma(gate[1], c, gate[0] * gate[2]); }
 
   NONET_INLINE F forward(const F (&x)[4], const F (&z)[4], F& c, F (&kept)[4]) {
-    kept[0] = sigmoid(x[0] + z[0]);
-    kept[1] = sigmoid(x[1] + z[1]);
-    kept[2] = tanh(x[2] + z[2]);
-    kept[3] = sigmoid(x[3] + z[3]);
+    kept[0] = gate_sigmoid(x[0] + z[0]);
+    kept[1] = gate_sigmoid(x[1] + z[1]);
+    kept[2] = gate_tanh(x[2] + z[2]);
+    kept[3] = gate_sigmoid(x[3] + z[3]);
     c = next(kept, c);
-    return kept[3] * tanh(c);
+    return kept[3] * gate_tanh(c);
   }
 
   // dc: of c', from the step behind; afterwards of c.
   NONET_INLINE void backward(const F (&gate)[4], F c, F dh, F& dc, F (&dz)[4]) {
-    const F t = tanh(next(gate, c));
+    const F t = gate_tanh(next(gate, c));
     const F d = dc + dh * gate[3] * (1.f - t * t);
     dz[0] = d * gate[2] * gate[0] * (1.f - gate[0]);
     dz[1] = d * c * gate[1] * (1.f - gate[1]);
@@ -57,9 +58,9 @@ struct GruGates {
 // Kept: r, u, n, q.
 struct GruCell : GruGates {
   NONET_INLINE F forward(const F (&x)[3], const F (&z)[3], F h, F (&kept)[4]) {
-    kept[0] = sigmoid(x[0] + z[0]);
-    kept[1] = sigmoid(x[1] + z[1]);
-    kept[2] = tanh(fma(kept[0], z[2], x[2]));
+    kept[0] = gate_sigmoid(x[0] + z[0]);
+    kept[1] = gate_sigmoid(x[1] + z[1]);
+    kept[2] = gate_tanh(fma(kept[0], z[2], x[2]));
     kept[3] = z[2];
     return mix(kept[1], kept[2], h);
   }
@@ -80,12 +81,12 @@ struct GruCell : GruGates {
 // with the product between. Kept: r, u, n.
 struct GruBeforeCell : GruGates {
   NONET_INLINE F reset(const F (&x)[2], const F (&z)[2], F h, F (&kept)[2]) {
-    kept[0] = sigmoid(x[0] + z[0]);
-    kept[1] = sigmoid(x[1] + z[1]);
+    kept[0] = gate_sigmoid(x[0] + z[0]);
+    kept[1] = gate_sigmoid(x[1] + z[1]);
     return kept[0] * h;
   }
   NONET_INLINE F forward(F x, F z, F u, F h, F& n) {
-    n = tanh(x + z);
+    n = gate_tanh(x + z);
     return mix(u, n, h);
   }
 

@@ -37,16 +37,21 @@ struct Here {
     store_lanes(middle + i * middle_row + j, value, lanes);
     if (f.middle != nullptr) store_lanes((T*)f.middle + row_of(i) * f.hidden + j, value, lanes);
   }
+  void fetch(int64_t i, int64_t j) const {
+    const int64_t gates = gates_of(f.cell);
+    const float* from = f.gates + row_of(i) * gates * f.hidden + j;
+    for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * f.hidden);
+  }
   F state(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(h + i * h_row + j, lanes); }
 };
 
 // A rule is a cell's part of a step: `first` takes the products with h, by hidden unit; where there is a second
 // product, `first` makes its operand and `second` takes it.
-template <class Map, class T>
+template <class OneCell, class T>
 struct RnnRule {
   static constexpr int gates = 1;
   NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
-    return RnnCell<Map>::forward(s.gate(i, j, lanes, 0), z[0]);
+    return OneCell::forward(s.gate(i, j, lanes, 0), z[0]);
   }
 };
 
@@ -139,7 +144,8 @@ template <class Rule, class T>
 void run_step(const Here<T>& s, const Share& share, const Range& live) {
   const RecurrentForward& f = s.f;
   const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch};
-  for_products<Rule::gates>(first, live, share.blocks(f.hidden),
+  const auto fetch = [&](int64_t i, int64_t j) { s.fetch(i, j); };
+  for_products<Rule::gates>(first, live, share.blocks(f.hidden), fetch,
                             [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
                               const F out = Rule::first(s, i, j, lanes, z);
                               if constexpr (has_second<Rule>) {
@@ -151,9 +157,10 @@ void run_step(const Here<T>& s, const Share& share, const Range& live) {
   if constexpr (has_second<Rule>) {
     share.meet();
     const StepProduct second{s.middle, s.middle_row, f.middle_weights, f.hidden, f.state, f.at.batch};
-    for_products<1>(second, live, share.blocks(f.state), [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
-      finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z));
-    });
+    for_products<1>(second, live, share.blocks(f.state), NoFetch{},
+                    [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
+                      finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z));
+                    });
   }
 }
 
@@ -199,9 +206,9 @@ template <class T>
 void run_job(const RecurrentForward& f, const Share& share) {
   switch (f.cell) {
     case Cell::tanh:
-      return run_sequences<RnnRule<FusedTanh, T>, T>(f, share);
+      return run_sequences<RnnRule<TanhCell, T>, T>(f, share);
     case Cell::relu:
-      return run_sequences<RnnRule<FusedRelu, T>, T>(f, share);
+      return run_sequences<RnnRule<ReluCell, T>, T>(f, share);
     case Cell::lstm:
       return f.projected ? run_sequences<ProjectedRule<T>, T>(f, share) : run_sequences<LstmRule<T>, T>(f, share);
     case Cell::gru:

@@ -3,212 +3,15 @@
 #include <algorithm>
 
 #include "ops/dropout/dropout.h"
+#include "ops/recurrent/layer.h"
 #include "ops/recurrent/panels.h"
 
 namespace nonet {
 
-namespace {
-
-bool is_bfloat16(const Array& x) {
-  return x.dtype() == DType::bfloat16;
-}
-bool is_bfloat16(const RecurrentTape& tape) {
-  return tape.dtype == DType::bfloat16;
-}
-
-// Of a layer and direction, as they were given.
-struct Weights {
-  Array w_ih, w_hh, b_ih, b_hh, w_hr;
-};
-Weights weights_of(const std::vector<Array>& all, const RecurrentOptions& o, int64_t number) {
-  const Array* w = &all[number * o.weights()];
-  Weights out{w[0], w[1], {}, {}, {}};
-  if (o.bias) {
-    out.b_ih = w[2];
-    out.b_hh = w[3];
-  }
-  if (o.projected) out.w_hr = w[o.weights() - 1];
-  return out;
-}
-
-struct Sizes {
-  int64_t inputs, hidden, state;
-};
-Sizes sizes_of(const std::vector<Array>& weights, const RecurrentOptions& o) {
-  const Weights first = weights_of(weights, o, 0);
-  check_rank(first.w_ih, 2, o.op, "weight_ih_l0", "[g H, I]");
-  check_rank(first.w_hh, 2, o.op, "weight_hh_l0", "[g H, S]");
-  return {first.w_ih.dim(1), first.w_ih.dim(0) / gates_of(o.cell), first.w_hh.dim(1)};
-}
-
-void check_weights(const std::vector<Array>& weights, const Sizes& s, DType dtype, const RecurrentOptions& o) {
-  const int64_t directions = o.directions();
-  const int64_t rows = gates_of(o.cell) * s.hidden;
-  check(s.hidden > 0 && (o.projected || s.state == s.hidden), o.op,
-        ": weight_hh_l0 must have shape [g H, H] = ", Shape{rows, s.hidden}, ", got ",
-        weights_of(weights, o, 0).w_hh.shape());
-  for (int64_t i = 0; i < o.layers * directions; ++i) {
-    const Weights w = weights_of(weights, o, i);
-    const std::string end = "_l" + std::to_string(i / directions) + (i % directions == 1 ? "_reverse" : "");
-    const auto check_one = [&](const Array& a, const char* name, const Shape& want) {
-      if (!a.defined()) return;
-      if (a.shape() != want || a.dtype() != weights[0].dtype()) [[unlikely]] {
-        check_shape(a, want, o.op, (name + end).c_str(), "[like the layer]");
-        check_dtype(a, weights[0].dtype(), o.op, (name + end).c_str());
-      }
-    };
-    check_one(w.w_ih, "weight_ih", {rows, i < directions ? s.inputs : directions * s.state});
-    check_one(w.w_hh, "weight_hh", {rows, s.state});
-    check_one(w.b_ih, "bias_ih", {rows});
-    check_one(w.b_hh, "bias_hh", {rows});
-    check_one(w.w_hr, "weight_hr", {s.state, s.hidden});
-  }
-  check<TypeError>(weights[0].dtype() == dtype || (o.numerics.mixed && is_floating(weights[0].dtype())), o.op,
-                   ": weights must be ", dtype, " like input, got ", weights[0].dtype());
-}
-
-// [L D, B, size] in float32, if it is given.
-Array check_state(const Array& state, const char* name, const Shape& shape, const Array& x, const RecurrentOptions& o) {
-  if (!state.defined()) return {};
-  check_shape(state, shape, o.op, name, "[layers, B, size] without the axes that input lacks");
-  check<TypeError>(state.dtype() == x.dtype() || (o.numerics.mixed && is_floating(state.dtype())), o.op, ": ", name,
-                   " must be ", x.dtype(), " like input, got ", state.dtype());
-  return state.to(DType::float32);
-}
-
-const float* part(const Array& states, int64_t number, int64_t floats) {
-  return states.defined() ? states.data<float>() + number * floats : nullptr;
-}
-
-// Every bias that is added to the x-part; what GRU adds to the h-part of its candidate is not.
-Array joined_bias(const Weights& w, Cell cell, int64_t hidden) {
-  if (!w.b_ih.defined()) return {};
-  const Array a = w.b_ih.to(DType::float32);
-  const Array b = w.b_hh.to(DType::float32);
-  const Array out(a.shape());
-  const float* x = a.data<float>();
-  const float* z = b.data<float>();
-  float* to = out.data<float>();
-  const int64_t both = (cell == Cell::gru ? 2 : gates_of(cell)) * hidden;
-  for (int64_t i = 0; i < out.numel(); ++i) to[i] = i < both ? x[i] + z[i] : x[i];
-  return out;
-}
-
-Array input_part(const Array& in, const Weights& w, const Array& bias, const Numerics& numerics) {
-  const int64_t columns = w.w_ih.dim(0);
-  const Array out(Shape{in.dim(0), columns});
-  const Gemm g{.m = in.dim(0),
-               .n = columns,
-               .k = in.dim(1),
-               .a = in.raw<void>(),
-               .lda = in.dim(1),
-               .transpose_a = false,
-               .b = w.w_ih.raw<void>(),
-               .ldb = in.dim(1),
-               .transpose_b = true,
-               .c = out.data<float>(),
-               .a_is_bfloat16 = is_bfloat16(in),
-               .b_is_bfloat16 = is_bfloat16(w.w_ih),
-               .bias = bias.defined() ? bias.data<float>() : nullptr,
-               .precision = numerics.precision};
-  run_gemm(g, &w.w_ih);
-  return out;
-}
-
-// A job and what it points to.
-template <class Job>
-struct Owned {
-  Job job{};
-  std::vector<Array> memory;
-
-  template <class T>
-  T* hold(Array array) {
-    memory.push_back(std::move(array));
-    return memory.back().template raw<T>();
-  }
-};
-
-// States of sequences without a step pass.
-void pass_states(const StepLayout& layout, const float* from, float* to, int64_t size) {
-  for (const int64_t i : layout.empty()) {
-    if (from == nullptr) {
-      std::fill_n(to + i * size, size, 0.f);
-    } else {
-      std::copy_n(from + i * size, size, to + i * size);
-    }
-  }
-}
-
-void forward_layer(RecurrentTape& tape, int64_t layer, const Array& in, const Array& h0, const Array& c0,
-                   const Sizes& s, const Array& y, const Array& hn, const Array& cn, bool keep) {
-  const RecurrentOptions& o = tape.options;
-  const StepLayout& layout = tape.layout;
-  const int64_t batch = layout.batch();
-  const int64_t rows = layout.rows();
-  Owned<RecurrentForward> owned[2];
-  RecurrentForward jobs[2];
-  for (int64_t d = 0; d < o.directions(); ++d) {
-    const int64_t number = layer * o.directions() + d;
-    const Weights w = weights_of(tape.weights, o, number);
-    auto& own = owned[d];
-    RecurrentForward& f = own.job;
-    f.cell = o.cell;
-    f.at = layout.at(d == 1);
-    f.hidden = s.hidden;
-    f.state = s.state;
-    f.projected = o.projected;
-    f.bfloat16 = is_bfloat16(tape);
-    f.gates = own.hold<float>(input_part(in, w, joined_bias(w, o.cell, s.hidden), o.numerics));
-    const int64_t first = first_gates_of(o.cell);
-    f.weights = own.hold<float>(panels_of_rows(w.w_hh, 0, first, s.hidden));
-    if (o.projected) f.middle_weights = own.hold<float>(panels_of_rows(w.w_hr, 0, 1, s.state));
-    if (o.cell == Cell::gru_reset_before)
-      f.middle_weights = own.hold<float>(panels_of_rows(w.w_hh, first * s.hidden, 1, s.hidden));
-    if (o.cell == Cell::gru && o.bias) f.bias = own.hold<float>(w.b_hh.to(DType::float32)) + 2 * s.hidden;
-    f.h0 = part(h0, number, batch * s.state);
-    f.c0 = part(c0, number, batch * s.hidden);
-    f.hn = hn.data<float>() + number * batch * s.state;
-    f.cn = cn.defined() ? cn.data<float>() + number * batch * s.hidden : nullptr;
-    f.y_row = o.directions() * s.state;
-    f.y = y.raw<char>() + d * s.state * item_size(y.dtype());
-    if (keep) {
-      auto& kept = tape.layers[layer].direction[d];
-      const auto make = [&](int64_t columns) { return Array(Shape{rows, columns}, tape.dtype); };
-      if (kept_of(o.cell) > 0) kept.kept = make(kept_of(o.cell) * s.hidden);
-      if (o.cell == Cell::lstm) kept.cells = make(s.hidden);
-      kept.before = make(s.state);
-      if (has_middle(o.cell, o.projected)) kept.middle = make(s.hidden);
-      f.kept = kept.kept.defined() ? kept.kept.raw<void>() : nullptr;
-      f.cells = kept.cells.defined() ? kept.cells.raw<void>() : nullptr;
-      f.before = kept.before.raw<void>();
-      f.middle = kept.middle.defined() ? kept.middle.raw<void>() : nullptr;
-    }
-    f.workspace = own.hold<float>(Array(Shape{recurrent_forward_kernels().workspace(f)}));
-    pass_states(layout, f.h0, f.hn, s.state);
-    if (f.cn != nullptr) pass_states(layout, f.c0, f.cn, s.hidden);
-    jobs[d] = f;
-  }
-  recurrent_forward_kernels().run(jobs, o.directions());
-}
-
-PhiloxKey no_key() {
-  return {0, 0};
-}
-
-}  // namespace
-
 RecurrentOutput recurrent_forward(const Array& x, const StepLayout& layout, const Array& h0, const Array& c0,
                                   std::vector<Array> weights, const std::vector<PhiloxKey>& keys,
                                   const RecurrentOptions& o, bool keep) {
-  check_floating(x, o.op, "input");
-  check_on_cpu(x, o.op);
-  check(static_cast<int64_t>(weights.size()) == o.layers * o.directions() * o.weights() && o.layers > 0, o.op,
-        ": expected ", o.layers * o.directions() * o.weights(), " weights, got ", weights.size());
-  check(!o.projected || o.cell == Cell::lstm, o.op, ": only LSTM has a projection");
-  const Sizes s = sizes_of(weights, o);
-  check(x.shape().back() == s.inputs, o.op, ": input must have shape [..., I] = [..., ", s.inputs, "], got ",
-        x.shape());
-  check_weights(weights, s, x.dtype(), o);
+  const RecurrentSizes s = check_call(x, weights, o);
   const auto tape = std::make_shared<RecurrentTape>();
   tape->options = o;
   if (keys.empty()) tape->options.dropout = 0;
@@ -229,9 +32,10 @@ RecurrentOutput recurrent_forward(const Array& x, const StepLayout& layout, cons
   Array in = layout.to_rows(x);
   for (int64_t layer = 0; layer < o.layers; ++layer) {
     const Array y(Shape{layout.rows(), o.directions() * s.state}, tape->dtype);
-    forward_layer(*tape, layer, in, h, c, s, y, hn, cn, keep);
     RecurrentTape::Layer& kept = tape->layers[layer];
-    kept.key = layer < static_cast<int64_t>(keys.size()) ? keys[layer] : no_key();
+    DirectionMemory memory[2];
+    forward_layer({o, tape->layout, tape->weights, s, layer}, in, h, c, y, hn, cn, keep ? &kept : nullptr, memory);
+    kept.key = layer < static_cast<int64_t>(keys.size()) ? keys[layer] : PhiloxKey{0, 0};
     if (keep) {
       kept.in = in;
       if (kept_of(o.cell) == 0) kept.y = y;
@@ -250,6 +54,10 @@ RecurrentOutput recurrent_forward(const Array& x, const StepLayout& layout, cons
 // ---------------------------------------------------------------- backward
 
 namespace {
+
+bool is_bfloat16(const Array& x) {
+  return x.dtype() == DType::bfloat16;
+}
 
 // Rows [first, first + count) of a weight's gradient = a^T b: a [rows, lda] from column `from` on, b [rows, n].
 struct Part {
@@ -289,7 +97,7 @@ void deliver(Array* out, const Array& like, const char* op, const Fill& fill) {
 void weight_gradients(const RecurrentTape& tape, int64_t layer, int64_t number, const Array& dz, const Array& dstate,
                       const RecurrentGradients& out) {
   const RecurrentOptions& o = tape.options;
-  const Weights w = weights_of(tape.weights, o, number);
+  const RecurrentWeights w = weights_of(tape.weights, o, number);
   const RecurrentTape::Layer& kept = tape.layers[layer];
   const RecurrentTape::Direction& own = kept.direction[number % o.directions()];
   Array* const* wanted = &out.weights[number * o.weights()];
@@ -331,7 +139,7 @@ Array input_gradient(const RecurrentTape& tape, int64_t layer, const Array (&dz)
   const DType dtype = o.bidirectional ? DType::float32 : in.dtype();
   const Array dx(in.shape(), dtype);
   for (int64_t d = 0; d < o.directions(); ++d) {
-    const Weights w = weights_of(tape.weights, o, layer * o.directions() + d);
+    const RecurrentWeights w = weights_of(tape.weights, o, layer * o.directions() + d);
     const Gemm g{.m = in.dim(0),
                  .n = in.dim(1),
                  .k = w.w_ih.dim(0),
@@ -359,32 +167,35 @@ struct States {
 };
 
 // dy: [rows, D S] or undefined. Gives dz of each direction.
-void backward_layer(const RecurrentTape& tape, int64_t layer, const Array& dy, const States& states, const Sizes& s,
-                    Array (&dz)[2], const RecurrentGradients& out) {
+void backward_layer(const RecurrentTape& tape, int64_t layer, const Array& dy, const States& states,
+                    const RecurrentSizes& s, Array (&dz)[2], const RecurrentGradients& out) {
   const RecurrentOptions& o = tape.options;
   const StepLayout& layout = tape.layout;
   const RecurrentTape::Layer& kept = tape.layers[layer];
   const int64_t batch = layout.batch();
-  Owned<RecurrentBackward> owned[2];
   RecurrentBackward jobs[2];
+  Array panels[2];
+  Array middle_panels[2];
+  Array workspace[2];
   Array dstate[2];
   for (int64_t d = 0; d < o.directions(); ++d) {
     const int64_t number = layer * o.directions() + d;
-    const Weights w = weights_of(tape.weights, o, number);
+    const RecurrentWeights w = weights_of(tape.weights, o, number);
     const RecurrentTape::Direction& own_kept = kept.direction[d];
-    auto& own = owned[d];
-    RecurrentBackward& b = own.job;
+    RecurrentBackward& b = jobs[d];
+    b = {};
     b.cell = o.cell;
     b.at = layout.at(d == 1);
     b.hidden = s.hidden;
     b.state = s.state;
     b.projected = o.projected;
-    b.bfloat16 = is_bfloat16(tape);
+    b.bfloat16 = tape.dtype == DType::bfloat16;
     const int64_t first = first_gates_of(o.cell) * s.hidden;
-    b.weights = own.hold<float>(panels_of_columns(w.w_hh, 0, first));
-    if (o.projected) b.middle_weights = own.hold<float>(panels_of_columns(w.w_hr, 0, s.state));
-    if (o.cell == Cell::gru_reset_before)
-      b.middle_weights = own.hold<float>(panels_of_columns(w.w_hh, first, s.hidden));
+    panels[d] = panels_of_columns(w.w_hh, 0, first);
+    if (o.projected) middle_panels[d] = panels_of_columns(w.w_hr, 0, s.state);
+    if (o.cell == Cell::gru_reset_before) middle_panels[d] = panels_of_columns(w.w_hh, first, s.hidden);
+    b.weights = panels[d].data<float>();
+    if (middle_panels[d].defined()) b.middle_weights = middle_panels[d].data<float>();
     b.kept = own_kept.kept.defined() ? own_kept.kept.raw<void>() : nullptr;
     b.cells = own_kept.cells.defined() ? own_kept.cells.raw<void>() : nullptr;
     b.before = own_kept.before.raw<void>();
@@ -392,20 +203,20 @@ void backward_layer(const RecurrentTape& tape, int64_t layer, const Array& dy, c
     b.y_row = b.dy_row = o.directions() * s.state;
     b.y = kept.y.defined() ? kept.y.raw<char>() + at : nullptr;
     b.dy = dy.defined() ? dy.raw<char>() + at : nullptr;
-    b.dhn = part(states.dhn, number, batch * s.state);
-    b.dcn = part(states.dcn, number, batch * s.hidden);
-    b.dh0 = const_cast<float*>(part(states.dh0, number, batch * s.state));
-    b.dc0 = const_cast<float*>(part(states.dc0, number, batch * s.hidden));
+    b.dhn = states_part(states.dhn, number, batch * s.state);
+    b.dcn = states_part(states.dcn, number, batch * s.hidden);
+    b.dh0 = const_cast<float*>(states_part(states.dh0, number, batch * s.state));
+    b.dc0 = const_cast<float*>(states_part(states.dc0, number, batch * s.hidden));
     dz[d] = Array(Shape{layout.rows(), gradients_of(o.cell) * s.hidden}, tape.dtype);
     b.dz = dz[d].raw<void>();
     if (o.projected) {
       dstate[d] = Array(Shape{layout.rows(), s.state}, tape.dtype);
       b.dstate = dstate[d].raw<void>();
     }
-    b.workspace = own.hold<float>(Array(Shape{recurrent_backward_kernels().workspace(b)}));
+    workspace[d] = Array(Shape{recurrent_backward_kernels().workspace(b)});
+    b.workspace = workspace[d].data<float>();
     if (b.dh0 != nullptr) pass_states(layout, b.dhn, b.dh0, s.state);
     if (b.dc0 != nullptr) pass_states(layout, b.dcn, b.dc0, s.hidden);
-    jobs[d] = b;
   }
   recurrent_backward_kernels().run(jobs, o.directions());
   for (int64_t d = 0; d < o.directions(); ++d)
@@ -417,7 +228,7 @@ void backward_layer(const RecurrentTape& tape, int64_t layer, const Array& dy, c
 void recurrent_backward(const RecurrentTape& tape, const Array& dy, const Array& dhn, const Array& dcn,
                         const RecurrentGradients& out) {
   const RecurrentOptions& o = tape.options;
-  const Sizes s = sizes_of(tape.weights, o);
+  const RecurrentSizes s = sizes_of(tape.weights, o);
   const auto given = [&](const Array& g, const Shape& shape, const char* name) {
     if (!g.defined()) return Array();
     check_shape(g, shape, o.op, name, "[like the output]");

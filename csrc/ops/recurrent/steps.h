@@ -3,7 +3,7 @@
 
 #include "ops/matmul/brgemm.h"
 #include "ops/recurrent/recurrent.h"
-#include "simd/math.h"
+#include "simd/gate.h"
 //
 #include "ops/recurrent/cells.h"
 
@@ -81,7 +81,7 @@ struct StepProduct {
 };
 
 inline constexpr int64_t thin_batch = 3;  // up to so many sequences keep too few sums under way
-inline constexpr int64_t most_rows = 2 * tile_rows;
+inline constexpr int64_t most_rows = 3 * tile_rows;
 
 // Chains of multiply-adds per sum, and vectors side by side, so that enough are under way and all fit into registers.
 constexpr int thin_chains(int gates, bool single) {
@@ -158,10 +158,18 @@ static void thin_rows(const StepProduct& p, const float* a, int64_t rows, const 
   thin_dots<gates, 3, many>(p, a, panel, z);
 }
 
+// Asks for the columns of a block in a row, so that they are there when its products are.
+template <class T>
+NONET_INLINE void fetch_block(const T* p) {
+  __builtin_prefetch(p);
+  if constexpr (sizeof(T) == sizeof(float)) __builtin_prefetch(p + panel_columns / 2);
+}
+
 // finish(i, j, lanes, z): the products of sequence i, columns [j, j + lanes), gate by gate; for sequences of a range
 // and blocks of columns of another. Sums wait in the first cache for the few rows and columns that finish follows with.
-template <int gates, class Finish>
-NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, const Range& blocks,
+// fetch(i, j): called ahead of the products for a block of columns from j on.
+template <int gates, class Fetch, class Finish>
+NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, const Range& blocks, const Fetch& fetch,
                                const Finish& finish) {
   alignas(64) float z[most_rows * gates * panel_columns];
   constexpr int64_t z_row = gates * panel_columns;
@@ -169,9 +177,10 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
     const int64_t column = block * panel_columns;
     const int64_t cols = minimum(panel_columns, p.columns - column);
     const float* panel = p.panels + block * gates * p.k * panel_columns;
-    for (int64_t i = sequences.begin; i < sequences.end; i += most_rows) {
-      const int64_t rows = minimum(most_rows, sequences.end - i);
+    for_tiles(sequences.end - sequences.begin, most_rows, [&](int64_t first, int64_t rows) {
+      const int64_t i = sequences.begin + first;
       const float* a = p.a + i * p.lda;
+      for (int64_t r = 0; r < rows; ++r) fetch(i + r, column);
       if (p.batch <= thin_batch) {
         thin_rows<gates>(p, a, rows, panel, z);
       } else {
@@ -189,9 +198,13 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
           finish(i + r, column + j, lanes, of_gate);
         });
       }
-    }
+    });
   }
 }
+
+struct NoFetch {
+  void operator()(int64_t, int64_t) const {}
+};
 
 // finish(i, j, lanes) for the same without a product.
 template <class Finish>

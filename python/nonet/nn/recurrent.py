@@ -11,8 +11,16 @@ from nonet.nn import init
 from nonet.nn.module import Module
 from nonet.nn.utils.rnn import PackedSequence
 from nonet.ops.creation import empty
-from nonet.ops.recurrent import gru_cell, layer_of, lstm_cell, rnn_relu_cell, rnn_tanh_cell, sequence
-from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike
+from nonet.ops.recurrent import (
+    Stream,
+    gru_cell,
+    layer_of,
+    lstm_cell,
+    rnn_relu_cell,
+    rnn_tanh_cell,
+    sequence,
+)
+from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike, as_tensor
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
 
@@ -116,6 +124,17 @@ class _Recurrent(Module):
         count = len(weights) // (self.num_layers * (2 if self.bidirectional else 1))
         return [weights[i : i + count] for i in range(0, len(weights), count)]
 
+    def _advance(
+        self, cell: str, input: TensorLike, h0: TensorLike | None, c0: TensorLike | None, state: Any
+    ) -> tuple[Tensor, Stream]:
+        x, weights = as_tensor(input), self._weights()
+        if not isinstance(state, Stream):
+            layer = layer_of(
+                cell, self.num_layers, self.bidirectional, self.bias, self.proj_size > 0, False, 0.0
+            )
+            state = Stream(layer, x, h0, c0, weights)
+        return state.step(x, weights), state
+
     def _run(
         self, cell: str, input: Any, h0: TensorLike | None, c0: TensorLike | None, lengths: TensorLike | None
     ) -> tuple[Any, ...]:
@@ -195,6 +214,17 @@ class RNN(_Recurrent):
         output, hn = self._run(self.nonlinearity, input, hx, None, lengths)
         return output, hn
 
+    def step(self, input: TensorLike, state: TensorLike | Stream | None = None) -> tuple[Tensor, Stream]:
+        """(output [B, hidden_size], state) of one time step, without recording and without dropout.
+
+        input: [B, input_size] or [input_size]. state: None, h_0, or what the last call returned: then nothing is
+        allocated, and output and state lie in memory that the next call overwrites. The output may be the next input.
+        Equal to the sequence's within 2e-5 of the largest value for weights as they start, and to itself bit for bit
+        for any number of threads. Errors: ValueError for shapes and for a bidirectional layer.
+        """
+        h0 = None if isinstance(state, Stream) else state
+        return self._advance(self.nonlinearity, input, h0, None, state)
+
     def extra_repr(self) -> str:
         relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""
         return super().extra_repr() + relu
@@ -246,6 +276,13 @@ class LSTM(_Recurrent):
         output, hn, cn = self._run("lstm", input, h0, c0, lengths)
         return output, (hn, cn)
 
+    def step(
+        self, input: TensorLike, state: Sequence[TensorLike] | Stream | None = None
+    ) -> tuple[Tensor, Stream]:
+        """As RNN.step; state: None, (h_0, c_0), or what the last call returned."""
+        h0, c0 = (None, None) if isinstance(state, Stream) else _pair(state, "LSTM")
+        return self._advance("lstm", input, h0, c0, state)
+
 
 class GRU(_Recurrent):
     """Gated recurrent units (Cho et al. 2014).
@@ -281,6 +318,12 @@ class GRU(_Recurrent):
         cell = "gru" if self.reset_after else "gru_reset_before"
         output, hn = self._run(cell, input, hx, None, lengths)
         return output, hn
+
+    def step(self, input: TensorLike, state: TensorLike | Stream | None = None) -> tuple[Tensor, Stream]:
+        """As RNN.step."""
+        cell = "gru" if self.reset_after else "gru_reset_before"
+        h0 = None if isinstance(state, Stream) else state
+        return self._advance(cell, input, h0, None, state)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")

@@ -88,6 +88,45 @@ def _sequence_rule(tape: Any, grads: list[Array | None], needs: list[Need]) -> l
     return _core.recurrent_backward(tape, grads[0], grads[1], grads[2] if len(grads) > 2 else None, needs)
 
 
+class Stream:
+    """The states of a layer that is fed step by step, and what its steps work in. Made by a layer's `step`."""
+
+    __slots__ = ("_core",)
+
+    def __init__(
+        self,
+        layer: _core.Recurrent,
+        input: Tensor,
+        h0: TensorLike | None,
+        c0: TensorLike | None,
+        weights: Sequence[Tensor],
+    ):
+        self._core = _core.RecurrentStream(
+            layer,
+            input.array,
+            None if h0 is None else as_tensor(h0).array,
+            None if c0 is None else as_tensor(c0).array,
+            [w.array for w in weights],
+            Current.code,
+        )
+
+    def step(self, input: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        return Tensor(self._core.step(input.array, [w.array for w in weights]))
+
+    @property
+    def h(self) -> Tensor:
+        """h after the last step, float32 [layers, B, size]: memory that the next step overwrites."""
+        return Tensor(self._core.h)
+
+    @property
+    def c(self) -> Tensor:
+        """c of an LSTM, likewise. Errors: AttributeError for another layer."""
+        c = self._core.c
+        if c is None:
+            raise AttributeError("c: only an LSTM has a second state")
+        return Tensor(c)
+
+
 def _cell(
     kind: str, input: TensorLike, h0: TensorLike | None, c0: TensorLike | None, weights: Sequence[Any]
 ) -> tuple[Tensor, ...]:
