@@ -156,6 +156,8 @@ __all__: list[str] = [
     "matmul_row_statistics",
     "max_pool_backward",
     "max_pool_forward",
+    "max_unpool_backward",
+    "max_unpool_forward",
     "maximum",
     "maximum_backward",
     "memory_stats",
@@ -1185,6 +1187,12 @@ def max_pool_forward(
     keep_index: bool,
     op: str,
 ) -> tuple[Array, Array | None]: ...
+def max_unpool_backward(
+    dy: Array | None, index: Array | None, axes: typing.SupportsInt | typing.SupportsIndex, op: str
+) -> Array: ...
+def max_unpool_forward(
+    x: Array | None, index: Array | None, size: collections.abc.Sequence[typing.SupportsInt], op: str
+) -> Array: ...
 def maximum(x: Array | float | None, z: Array | float | None) -> Array: ...
 def maximum_backward(dy: Array | None, x: Array | float | None, z: Array | float | None) -> Array: ...
 def memory_stats(device: str = "cpu") -> dict: ...

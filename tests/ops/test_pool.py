@@ -219,14 +219,42 @@ def test_same_bytes_for_any_number_of_threads():
 def test_unpool(place):
     with use_place(place) as device:
         a = np.random.default_rng(0).standard_normal((2, 3, 6, 8)).astype(np.float32)
-        x = nonet.tensor(a, requires_grad=True, device=device)
-        y, index = nn.MaxPool2d(2, return_indices=True)(x)
-        back = nn.MaxUnpool2d(2)(y, index)
-        mask = np.zeros((2, 3, 48))
-        np.put_along_axis(mask, index.cpu().numpy().reshape(2, 3, -1), 1, 2)
-        np.testing.assert_array_equal(back.detach().cpu().numpy(), a * mask.reshape(x.shape))
-        back.backward(np.full(x.shape, 2.0))
-        np.testing.assert_array_equal(x.grad.cpu().numpy(), 2 * mask.reshape(x.shape))
+        for make in (
+            lambda: nonet.tensor(a, requires_grad=True, device=device),
+            lambda: nhwc(a, True, device),
+        ):
+            x = make()
+            y, index = nn.MaxPool2d(2, return_indices=True)(x)
+            back = nn.MaxUnpool2d(2)(y, index)
+            assert back.array.format == x.array.format
+            mask = np.zeros((2, 3, 48))
+            np.put_along_axis(mask, index.cpu().numpy().reshape(2, 3, -1), 1, 2)
+            np.testing.assert_array_equal(back.detach().cpu().numpy(), a * mask.reshape(x.shape))
+            back.backward(np.full(x.shape, 2.0))
+            np.testing.assert_array_equal(x.grad.cpu().numpy(), 2 * mask.reshape(x.shape))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("lead", [(2, 70), (3,), (0, 2)])
+@each_place
+def test_unpool_where_indices_repeat(lead, dtype, place):
+    """The last one stays, and all of them get its gradient."""
+    rng = np.random.default_rng(0)
+    a, index = rng.integers(-9, 9, (*lead, 3, 5)), rng.integers(0, 24, (*lead, 3, 5))
+    want = np.zeros((*lead, 24))
+    np.put_along_axis(want, index.reshape(*lead, 15), a.reshape(*lead, 15), len(lead))
+    dy = rng.integers(-9, 9, (*lead, 24))
+    gradient = np.take_along_axis(dy, index.reshape(*lead, 15), len(lead))
+    with use_place(place) as device:
+        for format in ("plain", "nhwc") if len(lead) == 2 else ("plain",):
+            t = nonet.tensor(a, dtype=dtype, device=device).array.to_format(format)
+            x = nonet.Tensor(t, True)
+            y = F.max_unpool2d(x, nonet.tensor(index, device=device), 2, 1)
+            np.testing.assert_array_equal(
+                y.detach().cpu().numpy().astype(np.float64), want.reshape(*lead, 4, 6)
+            )
+            y.backward(nonet.tensor(dy.reshape(*lead, 4, 6), dtype=dtype, device=device))
+            np.testing.assert_array_equal(x.grad.cpu().numpy().astype(np.float64), gradient.reshape(a.shape))
 
 
 def test_unpool_to_a_size():
@@ -238,11 +266,39 @@ def test_unpool_to_a_size():
         ValueError, match=r"max_unpool1d: output_size must lie within one stride of \[6\], got \[9\]"
     ):
         F.max_unpool1d(y, index, 2, output_size=[9])
-    with pytest.raises(IndexError, match="index 9 is out of range"):
+    with pytest.raises(IndexError, match="max_unpool1d: index 9 is out of range for 6 positions"):
         F.max_unpool1d(y, index * 0 + 9, 2)
+    with pytest.raises(TypeError, match="max_unpool1d: input must be float32 or bfloat16, got int64"):
+        F.max_unpool1d(index, index, 2)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_lp_pool(p):
+    x = np.random.default_rng(0).random((2, 3, 6, 7)) + 0.1
+    rows, columns = (
+        reference.regular(6, 3, 2, 0, 1, True, False),
+        reference.regular(7, 2, 2, 0, 1, True, False),
+    )
+
+    def norm(values, count):
+        # A window that is cut off counts as if its mean were that of a whole one.
+        return ((values**p).sum(-1) / values.shape[-1] * 6) ** (1 / p)
+
+    check_op(
+        lambda x: F.lp_pool2d(x, p, (3, 2), 2, True),
+        lambda x: reference.pool2d(x, rows, columns, norm),
+        [x],
+        rtol=16 * EPS,
+        atol=0,
+    )
+    line = nn.LPPool1d(p, 3)(x[:, :, 0]).numpy()
+    want = (x[:, :, 0, :6].reshape(2, 3, 2, 3) ** p).sum(-1) ** (1 / p)
+    np.testing.assert_allclose(line, want, rtol=16 * EPS)
+    assert repr(nn.LPPool2d(2, 3)) == "LPPool2d(norm_type=2, kernel_size=3, stride=None, ceil_mode=False)"
 
 
 BAD = [
+    (lambda: F.lp_pool1d(np.zeros((3, 4)), 0, 2), ValueError, "lp_pool1d: norm_type must not be 0"),
     (
         lambda: F.max_pool2d(np.zeros((3, 4)), 2),
         ValueError,

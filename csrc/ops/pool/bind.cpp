@@ -86,6 +86,10 @@ void bind_pool(py::module_& m) {
         return avg_pool_backward(dy, shape, adaptive(out), op);
       },
       py::arg("dy"), py::arg("shape"), py::arg("out"), py::arg("op"), no_gil());
+  m.def("max_unpool_forward", &max_unpool_forward, py::arg("x"), py::arg("index"), py::arg("size"), py::arg("op"),
+        no_gil());
+  m.def("max_unpool_backward", &max_unpool_backward, py::arg("dy"), py::arg("index"), py::arg("axes"), py::arg("op"),
+        no_gil());
 }
 
 }  // namespace nonet

@@ -7,6 +7,8 @@
 // adaptive pooling floor(o n / m) <= i < ceil((o + 1) n / m) for m outputs. count(o) is the number of elements, with
 // count_include_pad that of the unclipped window as far as it lies within the padding, or a divisor given.
 //
+//   unpool y[index[o]] = x[o], the last o in row-major order where several have one index; 0 where none has
+//
 // x: [N, C, H, W], [C, H, W] or with L in place of H, W; float32 or bfloat16, arithmetic in float32; nhwc images stay
 // nhwc. Saved: max: the flat index in H * W (int32) per output; avg: nothing. Gradients of overlapping windows are
 // added in the order of the outputs; a plane, or 64 channels of an nhwc image, belongs to one thread.
@@ -73,6 +75,21 @@ struct PoolDevice {
   void (*max_backward)(Stream, DType dtype, const void* dy, const int32_t* index, void* dx, const PoolImages& images);
   void (*average)(Stream, DType dtype, const void* x, void* y, const PoolImages& images);
   void (*average_backward)(Stream, DType dtype, const void* dy, void* dx, const PoolImages& images);
+};
+
+// x and index [outer, from, inner] into y [outer, to, inner].
+struct UnpoolSizes {
+  int64_t outer, inner;
+  int64_t from, to;
+};
+
+struct UnpoolDevice {
+  static constexpr const char* name = "unpool";
+
+  // An index outside [0, to) is ignored. winners: [outer, to, inner] of scratch.
+  void (*forward)(Stream, DType dtype, const void* x, const int64_t* index, void* y, int32_t* winners,
+                  const UnpoolSizes& sizes);
+  void (*backward)(Stream, DType dtype, const void* dy, const int64_t* index, void* dx, const UnpoolSizes& sizes);
 };
 
 }  // namespace nonet

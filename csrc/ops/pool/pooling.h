@@ -28,4 +28,10 @@ Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape,
 Array avg_pool_forward(const Array& x, const PoolSpec& spec, const char* op);
 Array avg_pool_backward(const Array& dy, const Shape& shape, const PoolSpec& spec, const char* op);
 
+// x: [N, C, L], [N, C, H, W] or one of them without N, by the sizes of `size`, (L) or (H, W); index: int64, as x, flat
+// positions in the result. Errors: ValueError for shapes, TypeError for dtypes, IndexError for an index out of range.
+Array max_unpool_forward(const Array& x, const Array& index, const Shape& size, const char* op);
+// axes: 1 or 2.
+Array max_unpool_backward(const Array& dy, const Array& index, int axes, const char* op);
+
 }  // namespace nonet

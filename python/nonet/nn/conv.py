@@ -238,7 +238,7 @@ class _ConvTranspose(_Conv):
         )
 
     def _transposed(self, input: TensorLike, output_size: Sequence[int] | None, activation: int) -> Tensor:
-        x = as_tensor(input)
+        x = as_tensor(input, device=self.weight.device)
         more = self.output_padding if output_size is None else self._padding_for(x, output_size)
         margins = tuple(self.padding)
         wide = (self.stride, margins, more, self.dilation)

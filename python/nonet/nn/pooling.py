@@ -17,6 +17,8 @@ __all__ = [
     "AdaptiveMaxPool2d",
     "AvgPool1d",
     "AvgPool2d",
+    "LPPool1d",
+    "LPPool2d",
     "MaxPool1d",
     "MaxPool2d",
     "MaxUnpool1d",
@@ -159,6 +161,36 @@ class AvgPool2d(_AvgPool):
             self.count_include_pad,
             self.divisor_override,
         )
+
+
+class _LPPool(Module):
+    def __init__(
+        self, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None, ceil_mode: bool = False
+    ):
+        self.norm_type = norm_type
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.ceil_mode = ceil_mode
+
+    def extra_repr(self) -> str:
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+class LPPool1d(_LPPool):
+    """The p-norm of windows for p = norm_type: [N, C, L] or [C, L]."""
+
+    def forward(self, input: TensorLike) -> Tensor:
+        return pool.lp_pool1d(input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+
+class LPPool2d(_LPPool):
+    """The p-norm of windows for p = norm_type: [N, C, H, W] or [C, H, W]."""
+
+    def forward(self, input: TensorLike) -> Tensor:
+        return pool.lp_pool2d(input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
 
 
 class _AdaptivePool(Module):

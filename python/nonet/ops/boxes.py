@@ -14,7 +14,7 @@ from nonet.ops.join import stack, unbind
 from nonet.ops.reduce import mean
 from nonet.ops.reduce import sum as total
 from nonet.ops.unary import clamp
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
 
 __all__ = [
     "batched_nms",
@@ -102,7 +102,7 @@ def distance_box_iou(boxes1: TensorLike, boxes2: TensorLike, eps: float = 1e-7) 
 
 
 def _matrix(boxes1: TensorLike, boxes2: TensorLike, kind: int, eps: float) -> Tensor:
-    a, b = as_tensor(boxes1), as_tensor(boxes2)
+    a, b = as_tensors(boxes1, boxes2)
     y = _core.box_overlap_matrix(a.array, b.array, kind, eps)
     return record(y, (a, b), _matrix_rule, (a.array, b.array, kind, eps))
 
@@ -138,7 +138,7 @@ def distance_box_iou_loss(
 def _loss(boxes1: TensorLike, boxes2: TensorLike, kind: int, reduction: str, eps: float, op: str) -> Tensor:
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{op}: reduction must be none, mean or sum, got {reduction!r}")
-    a, b = as_tensor(boxes1), as_tensor(boxes2)
+    a, b = as_tensors(boxes1, boxes2)
     y = _core.box_overlap(a.array, b.array, kind, eps)
     loss = 1.0 - record(y, (a, b), _pairs_rule, (a.array, b.array, kind, eps))
     if reduction == "none":
@@ -161,10 +161,11 @@ def nms(boxes: TensorLike, scores: TensorLike, iou_threshold: float) -> Tensor:
     A box is dropped if its intersection over union with a better one that was kept exceeds iou_threshold; of equal
     scores the first counts as better. Errors: ValueError for shapes, TypeError for dtypes.
     """
-    return Tensor(_core.nms(as_tensor(boxes).array, as_tensor(scores).array, None, iou_threshold))
+    b, s = as_tensors(boxes, scores)
+    return Tensor(_core.nms(b.array, s.array, None, iou_threshold))
 
 
 def batched_nms(boxes: TensorLike, scores: TensorLike, idxs: TensorLike, iou_threshold: float) -> Tensor:
     """As nms, but only boxes of the same class drop each other. idxs: the class of every box, int64 [N]."""
-    classes = as_tensor(idxs).array.to("int64")
-    return Tensor(_core.nms(as_tensor(boxes).array, as_tensor(scores).array, classes, iou_threshold))
+    b, s, classes = as_tensors(boxes, scores, idxs)
+    return Tensor(_core.nms(b.array, s.array, classes.array.to("int64"), iou_threshold))

@@ -8,7 +8,7 @@ from nonet import _core
 from nonet._core import Array
 from nonet.ops.conv import Size, sizes
 from nonet.ops.precision import Current
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, record
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
 
 __all__ = ["conv_transpose1d", "conv_transpose2d"]
 
@@ -28,7 +28,7 @@ def conv_transpose1d(
     L' = (L - 1) stride - 2 padding + dilation (k - 1) + output_padding + 1. Errors: ValueError for shapes and for an
     output_padding as large as stride and dilation, TypeError unless all are of one floating dtype.
     """
-    x, w = as_tensor(input), as_tensor(weight)
+    x, w = as_tensors(input, weight)
     op = "conv_transpose1d"
     if w.ndim != 3:
         raise ValueError(f"{op}: weight must have shape [in, out/groups, k], got {list(w.shape)}")
@@ -61,7 +61,7 @@ def conv_transpose2d(
     H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1, likewise W'. Errors: ValueError for shapes
     and for an output_padding as large as stride and dilation, TypeError unless all are of one floating dtype.
     """
-    x, w = as_tensor(input), as_tensor(weight)
+    x, w = as_tensors(input, weight)
     op = "conv_transpose2d"
     if w.ndim != 4:
         raise ValueError(f"{op}: weight must have shape [in, out/groups, kh, kw], got {list(w.shape)}")
@@ -92,7 +92,7 @@ def convolve_transposed(
     op: str,
 ) -> Tensor:
     """The op behind both: height and width of everything, an activation's number."""
-    b = None if bias is None else as_tensor(bias)
+    b = None if bias is None else as_tensor(bias, device=w.array.device)
     xa, wa = x.array, w.array
     rows, columns = padding
     margins = (rows, rows, columns, columns)

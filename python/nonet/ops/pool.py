@@ -6,13 +6,14 @@ one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from nonet import _core
 from nonet._core import Array
-from nonet.ops.index import scatter
-from nonet.ops.shape import reshape
+from nonet.ops.activation import relu
+from nonet.ops.elementwise import pow
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record, wants_grad
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "adaptive_max_pool2d",
     "avg_pool1d",
     "avg_pool2d",
+    "lp_pool1d",
+    "lp_pool2d",
     "max_pool1d",
     "max_pool2d",
     "max_unpool1d",
@@ -211,6 +214,43 @@ def adaptive_avg_pool2d(input: TensorLike, output_size: Any) -> Tensor:
     return _adaptive_avg_pool(as_tensor(input), 2, "adaptive_avg_pool2d", output_size)
 
 
+def _lp_pool(
+    x: Tensor, axes: int, norm_type: float, kernel_size: Sizes, stride: Sizes | None, ceil: bool
+) -> Tensor:
+    op = f"lp_pool{axes}d"
+    if norm_type == 0:
+        raise ValueError(f"{op}: norm_type must not be 0")
+    count = math.prod(_sizes(kernel_size, axes, op, "kernel_size"))
+    average = avg_pool1d if axes == 1 else avg_pool2d
+    mean = average(pow(x, norm_type), kernel_size, stride, 0, ceil)
+    return pow(relu(mean) * float(count), 1.0 / norm_type)
+
+
+def lp_pool1d(
+    input: TensorLike,
+    norm_type: float,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The p-norm of windows of L, (sum x^p)^(1/p) for p = norm_type; windows cut off at the end count as whole ones.
+
+    Errors: ValueError for shapes and sizes, TypeError for the dtype.
+    """
+    return _lp_pool(as_tensor(input), 1, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(
+    input: TensorLike,
+    norm_type: float,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The p-norm of windows of H x W; as lp_pool1d."""
+    return _lp_pool(as_tensor(input), 2, norm_type, kernel_size, stride, ceil_mode)
+
+
 # ------------------------------------------------------------------------------------------------ unpooling
 
 
@@ -244,14 +284,13 @@ def _max_unpool(
                 f"{op}: output_size must lie within one stride of {sizes}, got {list(output_size)}"
             )
         sizes = list(wanted)
-    lead, places, planes = shape[:-axes], 1, 1
-    for n in sizes:
-        places *= n
-    for n in lead:
-        planes *= n
-    flat = (planes, x.array.numel // planes if planes else 0)
-    empty = Tensor(_core.zeros((planes, places), x.array.dtype, x.array.device))
-    return reshape(scatter(empty, 1, reshape(at, flat), reshape(x, flat)), (*lead, *sizes))
+    index = at.array.to("int64")
+    y = _core.max_unpool_forward(x.array, index, sizes, op)
+    return record(y, (x,), _unpool_rule, (index, axes, op))
+
+
+def _unpool_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+    return (_core.max_unpool_backward(dy, *saved),)
 
 
 def max_unpool1d(
