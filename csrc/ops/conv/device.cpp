@@ -59,21 +59,6 @@ bool stored_nhwc(const Array& x) {
   return x.format() == Format::nhwc || x.dim(1) == 1 || x.dim(2) * x.dim(3) == 1;
 }
 
-// Where a gradient is computed: into the memory given for it, if the kernel can write there.
-Array target(const Array& given, const Shape& shape, DType dtype, Device device, const char* op) {
-  if (!given.defined()) return Array(shape, dtype, Format::plain, device);
-  check_shape(given, shape, op, "gradient", "[like its tensor]");
-  given.begin_write(op);
-  return given.dtype() == dtype && given.format() == Format::plain ? given : Array(shape, dtype, Format::plain, device);
-}
-void deliver(const Array& value, Array& out, const char* op) {
-  if (!out.defined()) {
-    out = value;
-  } else if (out.address() != value.address()) {
-    copy_into(out, value, op);
-  }
-}
-
 void weight_slices_and_sum(const Array& dz, const Array& x, const ConvShape& shape, const Array& dweight,
                            const char* op) {
   const Array partial({weight_slices(shape), dweight.numel()}, DType::float32, Format::plain, x.device());
@@ -131,9 +116,9 @@ Array device_input(const Array& dz, const Array& weight, const Array& bias, cons
 
 void device_weight(const Array& dz, const Array& x, const Array& weight, const ConvSizes& s, const ConvOptions& o,
                    Array& dweight) {
-  const Array dw = target(dweight, weight.shape(), weight.dtype(), x.device(), o.op);
+  const Array dw = gradient_target(dweight, weight.shape(), o.op, weight.dtype(), x.device());
   if (dw.numel() > 0) weight_slices_and_sum(dz.to_format(Format::nhwc), x, shape_of(s, o), dw, o.op);
-  deliver(dw, dweight, o.op);
+  deliver_gradient(dw, weight.dtype(), dweight, o.op);
 }
 
 void device_backward(const Array& gradient, const Array& x, const Array& weight, const ConvSizes& s,
@@ -145,12 +130,9 @@ void device_backward(const Array& gradient, const Array& x, const Array& weight,
   if (out.dweight != nullptr) device_weight(dz, x, weight, s, o, *out.dweight);
   if (out.dbias != nullptr) {
     const Array rows(dz.storage(), dz.byte_offset(), {s.n * s.oh * s.ow, s.o}, dz.dtype());
-    const Array db = sum_to(rows.to(DType::float32), {s.o}).to(weight.dtype());
-    if (out.dbias->defined()) {
-      check_shape(*out.dbias, {s.o}, o.op, "gradient", "[like its tensor]");
-      out.dbias->begin_write(o.op);
-    }
-    deliver(db, *out.dbias, o.op);
+    const Array db = gradient_target(*out.dbias, {s.o}, o.op, DType::float32, x.device());
+    bias_gradient(rows, rows.dim(0), s.o, db);
+    deliver_gradient(db, weight.dtype(), *out.dbias, o.op);
   }
 }
 

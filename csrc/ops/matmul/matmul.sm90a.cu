@@ -269,7 +269,11 @@ Status make_operand(TmaOperand& out, const Operand& x, int64_t lines, int64_t k,
     }
     divisor *= static_cast<int>(batch.size[level]);
   }
-  if (spec.rank > 2) spec.rank = 2 + most_dimensions;
+  // Dimensions without use lie behind the others.
+  while (spec.rank > 2 && spec.rank < 2 + most_dimensions) {
+    const int64_t behind = spec.stride[spec.rank - 1] * spec.size[spec.rank - 1];
+    spec.stride[spec.rank++] = behind < int64_t{1} << 40 ? behind : 16;
+  }
   out.dimensions = spec.rank - 2;
   return encode_tensor_map(out.map, spec);
 }

@@ -13,6 +13,7 @@ struct Plan {
   bool lines_are_rows;  // the long operand is A, the short one B
   bool along_k;         // the long one's lines are contiguous
   bool whole_block;     // works on a line, not a warp
+  bool even;            // eight values along K are 16-byte loads, of both operands
   int splits;
   int64_t split_k;
 };
@@ -39,39 +40,56 @@ NONET_DEVICE Four values_along_k(const Operand& x, int64_t at, int64_t k, int64_
   return out;
 }
 
+struct Eight {
+  float v[8];
+};
+NONET_DEVICE Eight eight_along_k(const Operand& x, int64_t at) {
+  Eight out;
+  if (x.is_bfloat16) {
+    const auto pack = load_pack<8>(static_cast<const bfloat16*>(x.data) + at);
+    NONET_UNROLL
+    for (int i = 0; i < 8; ++i) out.v[i] = as_float(pack[i]);
+    return out;
+  }
+  NONET_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const auto pack = load_pack<4>(static_cast<const float*>(x.data) + at + 4 * half);
+    NONET_UNROLL
+    for (int i = 0; i < 4; ++i) out.v[4 * half + i] = pack[i];
+  }
+  return out;
+}
+
 // Sums of values (line, s) on their way to C.
 NONET_DEVICE void finish_line(const MatvecJob& x, const Place& place, int64_t line, int s, float sum) {
   const int64_t row = x.plan.lines_are_rows ? line : s, column = x.plan.lines_are_rows ? s : line;
   finish_four(x.job.out, place.at[2] + row * x.job.n + column, column, Four{sum}, 1);
 }
 
+NONET_DEVICE float pick(const Four& x, int i) {
+  return i < 2 ? (i == 0 ? x[0] : x[1]) : (i == 2 ? x[2] : x[3]);
+}
+
 // A warp, or a block, per line: its lanes share K.
-template <int count, bool whole_block>
+template <int count, bool whole_block, bool even>
 struct Dots {
+  static constexpr int max_threads = threads, min_blocks = 2;
   NONET_DEVICE void operator()(const MatvecJob& x) const {
-    constexpr int group = whole_block ? threads : 32;
+    constexpr int group = whole_block ? threads : 32, pack = even ? 8 : 4;
     const Job& job = x.job;
-    const Operand& wide = x.wide;
-    const Operand& thin = x.thin;
     const int64_t index = (static_cast<int64_t>(block_index().x) * threads + thread_rank()) / group;
     if (index >= x.lines * job.entries * job.splits) return;
     const int64_t part = index / x.lines, line = index - part * x.lines;
     const Place place = place_of(job, static_cast<int>(part));
-    const int64_t at = (x.plan.lines_are_rows ? place.at[0] : place.at[1]) + line * wide.line_step;
+    const int64_t at = (x.plan.lines_are_rows ? place.at[0] : place.at[1]) + line * x.wide.line_step;
     const int64_t thin_at = (x.plan.lines_are_rows ? place.at[1] : place.at[0]);
     float sum[count] = {};
     NONET_UNROLL
-    for (int64_t k = place.from + thread_rank() % group * 4; k < place.to; k += group * 4) {
-      const Four w = values_along_k(wide, at, k, place.to);
-      NONET_UNROLL
-      for (int s = 0; s < count; ++s) {
-        if (s >= x.count) break;
-        const Four v = values_along_k(thin, thin_at + s * thin.line_step, k, place.to);
-        NONET_UNROLL
-        for (int i = 0; i < 4; ++i) sum[s] = fmaf(w[i], v[i], sum[s]);
-      }
+    for (int64_t k = place.from + thread_rank() % group * pack; k < place.to; k += group * pack) {
+      add_products(x, at, thin_at, k, place.to, sum);
     }
     const int lane = thread_rank() % group;
+    float own = 0;
     NONET_UNROLL
     for (int s = 0; s < count; ++s) {
       if constexpr (whole_block) {
@@ -79,7 +97,31 @@ struct Dots {
       } else {
         sum[s] = warp_sum(sum[s]);
       }
-      if (lane == s && s < x.count) finish_line(x, place, line, s, sum[s]);
+      if (lane == s) own = sum[s];
+    }
+    if (lane < x.count) finish_line(x, place, line, lane, own);
+  }
+
+  NONET_DEVICE static void add_products(const MatvecJob& x, int64_t at, int64_t thin_at, int64_t k, int64_t end,
+                                        float (&sum)[count]) {
+    if constexpr (even) {
+      const Eight w = eight_along_k(x.wide, at + k);
+      NONET_UNROLL
+      for (int s = 0; s < count; ++s) {
+        if (s >= x.count) break;
+        const Eight v = eight_along_k(x.thin, thin_at + s * x.thin.line_step + k);
+        NONET_UNROLL
+        for (int i = 0; i < 8; ++i) sum[s] = fmaf(w.v[i], v.v[i], sum[s]);
+      }
+    } else {
+      const Four w = values_along_k(x.wide, at, k, end);
+      NONET_UNROLL
+      for (int s = 0; s < count; ++s) {
+        if (s >= x.count) break;
+        const Four v = values_along_k(x.thin, thin_at + s * x.thin.line_step, k, end);
+        NONET_UNROLL
+        for (int i = 0; i < 4; ++i) sum[s] = fmaf(w[i], v[i], sum[s]);
+      }
     }
   }
 };
@@ -134,10 +176,7 @@ struct Columns {
       finish_four(job.out, place.at[2] + s * job.n + line, line, total, columns);
       return;
     }
-    NONET_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      if (i < columns) finish_line(x, place, line + i, s, total[i]);
-    }
+    for (int i = 0; i < columns; ++i) finish_line(x, place, line + i, s, pick(total, i));
   }
 };
 
@@ -173,11 +212,23 @@ void run_matvec(Stream stream, const MatvecJob& x) {
     using Kernel = Columns<count>;
     return run(stream, divide_up<int64_t>(x.lines, Kernel::width) * parts, threads, Kernel::shared_bytes, Kernel{}, x);
   }
+  const auto run_dots = [&](auto kernel, bool whole_block) {
+    const int64_t blocks = whole_block ? x.lines * parts : divide_up<int64_t>(x.lines * parts, threads / 32);
+    run(stream, blocks, threads, threads / 32 * static_cast<int>(sizeof(float)), kernel, x);
+  };
   if (x.plan.whole_block) {
-    return run(stream, x.lines * parts, threads, threads / 32 * static_cast<int>(sizeof(float)), Dots<count, true>{},
-               x);
+    if (x.plan.even) return run_dots(Dots<count, true, true>{}, true);
+    return run_dots(Dots<count, true, false>{}, true);
   }
-  run(stream, divide_up<int64_t>(x.lines * parts, threads / 32), threads, 0, Dots<count, false>{}, x);
+  if (x.plan.even) return run_dots(Dots<count, false, true>{}, false);
+  run_dots(Dots<count, false, false>{}, false);
+}
+
+// Whether every eight values along K, from a multiple of eight on, are at a 16-byte address.
+bool is_even(const Operand& x, const GemmBatch& batch, int which) {
+  bool even = x.along_k && x.line_step % 8 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+  for (int level = 0; level < batch.levels; ++level) even = even && batch.stride[level][which] % 8 == 0;
+  return even;
 }
 
 }  // namespace
@@ -198,6 +249,7 @@ void matvec(Stream stream, const Gemm& g, const GemmBatch& batch, void* workspac
   x.job.split_steps = static_cast<int>(x.plan.split_k);
   x.wide = x.plan.lines_are_rows ? x.job.a : x.job.b;
   x.thin = x.plan.lines_are_rows ? x.job.b : x.job.a;
+  x.plan.even = g.k % 8 == 0 && is_even(x.job.a, batch, 0) && is_even(x.job.b, batch, 1);
   x.lines = x.plan.lines_are_rows ? g.m : g.n;
   x.count = static_cast<int>(x.plan.lines_are_rows ? g.n : g.m);
   if (x.count == 1) {
