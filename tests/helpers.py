@@ -40,6 +40,22 @@ NOT_EMULATED = {
 }
 
 
+# The GPU that tests ask for: NONET_TEST_DEVICE=cuda has them run on one, others run on the emulator.
+GPU = "cuda" if os.environ.get("NONET_TEST_DEVICE") == "cuda" else "emulator"
+emulator_only = pytest.mark.skipif(GPU != "emulator", reason="needs a GPU that fails when told to")
+
+
+def why_no_gpu() -> str:
+    """Why GPU cannot be used; empty if it can. The emulator is built if need be."""
+    return _core.why_unavailable("cuda") if GPU == "cuda" else why_no_emulator()
+
+
+def shuffle_threads(seed: int) -> None:
+    """Has the emulator run threads in another order; a GPU has its own."""
+    if GPU == "emulator":
+        sys.modules["nonet._emulator"].seed(seed)
+
+
 @functools.cache
 def why_no_emulator() -> str:
     """Builds nonet._emulator under build/emulator and imports it, once; why not, if that failed.
@@ -241,16 +257,16 @@ def _values(t: Any) -> np.ndarray:
 
 
 each_isa = pytest.mark.parametrize("isa", available_isas())
-each_place = pytest.mark.parametrize("place", [*available_isas(), "emulator"])
+each_place = pytest.mark.parametrize("place", [*available_isas(), GPU])
 
 
 @contextmanager
 def use_place(place: str) -> Iterator[str]:
-    """The device of a place, which is an instruction set of the CPU, in use inside, or the emulator of a GPU."""
-    if place != "emulator":
+    """The device of a place, which is an instruction set of the CPU, in use inside, or the GPU."""
+    if place != GPU:
         with use_isa(place):
             yield "cpu"
         return
-    if reason := why_no_emulator():
+    if reason := why_no_gpu():
         pytest.skip(reason)
     yield place

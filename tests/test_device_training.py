@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, why_no_emulator
+from helpers import EPS, GPU, why_no_gpu
 from nonet import models, nn, optim
 
 
 @pytest.fixture(autouse=True)
-def _emulator():
-    if reason := why_no_emulator():
+def _gpu():
+    if reason := why_no_gpu():
         pytest.skip(reason)
 
 
@@ -63,7 +63,7 @@ def test_training_steps_are_the_cpus(name):
     make, (x, labels), layers, terms = NETWORKS[name]
     count = 3
     want_losses, want_gradients, want_parameters = steps(make, x, labels, "cpu", count)
-    losses, gradients, parameters = steps(make, x, labels, "emulator", count)
+    losses, gradients, parameters = steps(make, x, labels, GPU, count)
     # Rounding is random: a sum of n products of either sign is off by about eps sqrt(n) of its size, hardly by four
     # times that. Every layer adds its own, every step builds on the one before.
     error = 4 * layers * EPS * terms**0.5

@@ -50,6 +50,10 @@ def test_a_command_that_fails_or_takes_too_long(tmp_path, monkeypatch):
     session = cuda_all.Session(time.monotonic() + 60, cuda_all.load(""))
     with pytest.raises(RuntimeError, match="ended with 3: out"):
         session.run(sys.executable, "-c", "print('out'); raise SystemExit(3)")
+    with pytest.raises(RuntimeError, match="did not end within 1 s: begun"):
+        session.run(
+            sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)", limit=1.0
+        )
     session.deadline = time.monotonic() + 6
     with pytest.raises(cuda_all.OutOfTime):
         session.step("slow", lambda: session.run(sys.executable, "-c", "import time; time.sleep(60)"))
@@ -83,3 +87,12 @@ def test_cases_on_the_cpu(kind, tmp_path, monkeypatch):
     saved = json.loads((tmp_path / "a.json").read_text())
     assert [row["name"] for row in saved["rows"]] == [c.name for c in cases]
     assert all(row["nonet"] > 0 and row["torch"] > 0 for row in saved["rows"])
+
+
+def test_steps_beside_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(cuda_all, "OUT", tmp_path)
+    session = cuda_all.Session(time.monotonic() + 60, cuda_all.load(""))
+    session.together([(str(i), lambda i=i: str(i * i)) for i in range(9)])
+    assert [step["note"] for _, step in sorted(cuda_all.load("")["steps"].items())] == [
+        str(i * i) for i in range(9)
+    ]

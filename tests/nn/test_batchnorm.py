@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import use_place
+from helpers import GPU, use_place
 from nonet import nn
 from nonet.nn import functional as F
 from nonet.nn.fusion import fused_steps
@@ -288,7 +288,7 @@ def test_layers_on_a_device():
         (nn.GroupNorm(2, 6), (3, 6, 9)),
         (nn.LocalResponseNorm(3, alpha=0.5), (2, 6, 9)),
     ]
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for layer, shape in layers:
             other = copy.deepcopy(layer).to(device=device)
             for module, place in ((layer, "cpu"), (other, device)):

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, each_place, use_isa, use_place, use_threads
+from helpers import (
+    EPS,
+    GPU,
+    available_isas,
+    check_op,
+    each_place,
+    shuffle_threads,
+    use_isa,
+    use_place,
+    use_threads,
+)
 from nonet.nn import functional as F
 from reference.channel_norm import (
     channel_norm,
@@ -397,14 +407,12 @@ def test_bad_input():
 
 def test_the_order_of_threads_on_a_device():
     x, w, b = data((3, 40, 30, 31))
-    with use_place("emulator") as device:
-        from nonet import _emulator  # type: ignore[attr-defined]
-
+    with use_place(GPU) as device:
         for last in (False, True):
             for groups in (0, 4):
                 first = None
                 for seed in range(3):
-                    _emulator.seed(seed)
+                    shuffle_threads(seed)
                     leaves = [
                         nonet.tensor(a, dtype="float32", device=device, requires_grad=True) for a in (x, w, b)
                     ]

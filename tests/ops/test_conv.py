@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import assert_close, available_isas, check_op, each_isa, use_isa, use_place, use_threads
+from helpers import GPU, assert_close, available_isas, check_op, each_isa, use_isa, use_place, use_threads
 from nonet.nn import functional as F
 from nonet.ops.conv import conv2d_act
 from reference import conv as reference
@@ -130,7 +130,7 @@ def test_formats_on_a_device(case, dtype):
     c, o, kernel, stride, padding, dilation, groups = case
     x, w, b = random(5, c, 9, 12), random(o, c // groups, *kernel), random(o)
     options = (stride, padding, dilation, groups)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         got = [convolved(device, dtype, format, x, w, b, *options) for format in ("plain", "nhwc", "nhwc")]
     for other in got[1:]:
         for a, z in zip(got[0], other, strict=True):
@@ -146,7 +146,7 @@ def test_formats_on_a_device(case, dtype):
 def test_many_pixels_and_channels_on_a_device():
     """The largest tiles of the products, in all three directions."""
     x, w, b = random(66, 68, 16, 16), random(72, 68, 1, 1), random(72)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         got = convolved(device, "float32", "nhwc", x, w, b)
         plain = F.conv2d(*(nonet.tensor(v, device=device) for v in (x, w, b)))
         np.testing.assert_array_equal(plain.cpu().numpy(), got[0])

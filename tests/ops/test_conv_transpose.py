@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, assert_close, check_op, each_isa, use_isa, use_place, use_threads
+from helpers import EPS, GPU, assert_close, check_op, each_isa, use_isa, use_place, use_threads
 from nonet.nn import functional as F
 from nonet.ops.conv_transpose import convolve_transposed
 from nonet.ops.matmul import ACTIVATIONS
@@ -132,7 +132,7 @@ def test_formats_on_a_device(case, dtype):
     """The same bytes from plain and nhwc images."""
     c, o, kernel, stride, padding, more, dilation, groups = case
     x, w, b = random(5, c, 5, 6), random(c, o // groups, *kernel), random(o)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         results = set()
         for format in ("plain", "nhwc"):
             t = [nonet.tensor(v, dtype=dtype, device=device, requires_grad=True) for v in (x, w, b)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import available_isas, each_isa, use_isa, use_threads, why_no_emulator
+from helpers import GPU, available_isas, each_isa, use_isa, use_threads, why_no_gpu
 from nonet.nn import functional as F
 
 LAYERS = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
@@ -75,7 +75,7 @@ def test_channels(isa, op, shape, lead):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(), (0, 3), (5,), (3, 5, 4, 8), (2, 3, 3, 1), (3, 5, 1, 7)])
 def test_the_same_bits_on_a_device(shape, dtype):
-    if reason := why_no_emulator():
+    if reason := why_no_gpu():
         pytest.skip(reason)
     data = nonet.randn(shape, dtype=dtype)
     ops = [F.dropout, lambda x, p: F.alpha_dropout(x, p, training=True)]
@@ -83,7 +83,7 @@ def test_the_same_bits_on_a_device(shape, dtype):
         ops.append(lambda x, p: F.feature_alpha_dropout(x, p, training=True))
     for op in ops:
         results = []
-        for device in ("cpu", "emulator"):
+        for device in ("cpu", GPU):
             nonet.manual_seed(7)
             x = nonet.Tensor(data.array.to_device(device), True)
             y = op(x, 0.3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, use_place, use_threads
+from helpers import EPS, GPU, check_op, use_place, use_threads
 from nonet import nn
 from nonet.nn import functional as F
 
@@ -63,7 +63,7 @@ def test_gradient_on_a_device(kinds, columns, options, dtype):
     index = rng.integers(0, kinds, (11, 40))
     dy = nonet.tensor(rng.standard_normal((11, 40, columns)), dtype=dtype)
     results = []
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for _ in range(2):
             w = nonet.zeros(300, columns, dtype=dtype, device=device, requires_grad=True)
             F.embedding(nonet.tensor(index, device=device), w, **options).backward(dy.to(device))
@@ -79,7 +79,7 @@ def test_gradient_on_a_device(kinds, columns, options, dtype):
     assert np.all(np.abs(results[0] - want) <= (terms + 4) * EPS * bound + rounding)
 
 
-@pytest.mark.parametrize("place", ["scalar", "emulator"])
+@pytest.mark.parametrize("place", ["scalar", GPU])
 def test_gradient_into_given_memory(place):
     for call in (
         lambda w: F.embedding([1, 1, 4], w),
@@ -97,7 +97,7 @@ def test_gradient_into_given_memory(place):
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, np.inf])
-@pytest.mark.parametrize("place", ["scalar", "emulator"])
+@pytest.mark.parametrize("place", ["scalar", GPU])
 def test_max_norm(p, place):
     a = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
     with use_place(place) as device:
@@ -160,7 +160,7 @@ def test_bags_with_factors():
     )
 
 
-@pytest.mark.parametrize("place", ["scalar", "emulator"])
+@pytest.mark.parametrize("place", ["scalar", GPU])
 def test_bag_gradient_by_frequency(place):
     index = np.array([1, 1, 1, 3, 0])
     with use_place(place) as device:
@@ -171,7 +171,7 @@ def test_bag_gradient_by_frequency(place):
         np.testing.assert_allclose(w.grad.cpu().numpy(), np.stack([want, 2 * want], 1), rtol=4 * EPS)
 
 
-@pytest.mark.parametrize("place", ["scalar", "emulator"])
+@pytest.mark.parametrize("place", ["scalar", GPU])
 def test_empty_bags_and_indices_before_none(place):
     with use_place(place) as device:
         w = nonet.ones(3, 2, device=device)
@@ -182,7 +182,7 @@ def test_empty_bags_and_indices_before_none(place):
 
 def test_bad_indices_on_a_device():
     """Values are not looked at there: what is out of range reads as 0, and gets no gradient."""
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         w = nonet.ones(3, 2, device=device, requires_grad=True)
         y = F.embedding([2, 3, -1, 10**12], w)
         assert y.tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]

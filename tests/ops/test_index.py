@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, use_place, use_threads
+from helpers import EPS, GPU, check_op, use_place, use_threads
 
 DTYPES = ("float32", "bfloat16")
 A = np.array
@@ -98,7 +98,7 @@ def test_repeated_rows_on_a_device(inner, kinds):
         np.add.at(want, (slice(None), index), dy.astype(np.float64))
         np.add.at(bound, (slice(None), index), np.abs(dy).astype(np.float64))
         results = []
-        with use_place("emulator") as device:
+        with use_place(GPU) as device:
             for _ in range(2):
                 x = nonet.zeros(2, 40, inner, device=device, requires_grad=True)
                 x[:, index].backward(dy)
@@ -114,7 +114,7 @@ def test_dtypes_on_a_device(dtype):
     source = nonet.tensor(rng.integers(0, 2 if dtype == "bool" else 9, (3, 7, 2)), dtype=dtype)
     index = rng.integers(0, 5, (3, 7, 2))
     rows = index[0, :, 0]
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         t, s = x.to(device), source.to(device)
         cases = [
             (nonet.gather(t, 1, index), nonet.gather(x, 1, index)),
@@ -137,7 +137,7 @@ def test_dtypes_on_a_device(dtype):
 
 def test_positions_on_a_device():
     rng = np.random.default_rng(0)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for shape in [(), (0, 2), (3, 3000), (1, 4096), (70, 7, 19)]:
             x = rng.integers(0, 3, shape)
             got = nonet.nonzero(nonet.tensor(x, device=device))
@@ -148,7 +148,7 @@ def test_positions_on_a_device():
         x = nonet.tensor([[1.0, 2.0]], device=device)
         assert nonet.gather(x, 1, [[1, 2, -1]]).tolist() == [[2, 0, 0]]  # out of range: not reported
         assert nonet.scatter_add(x, 1, [[1, 2]], [[5.0, 5.0]]).tolist() == [[1, 7]]
-        with pytest.raises(RuntimeError, match="index: arrays are on different devices, emulator and cpu"):
+        with pytest.raises(RuntimeError, match=f"index: arrays are on different devices, {GPU} and cpu"):
             x[nonet.tensor([0])]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_place, use_place, use_threads
+from helpers import EPS, GPU, check_op, each_place, use_place, use_threads
 from nonet.nn import functional as F
 from reference import loss as ref
 
@@ -174,7 +174,7 @@ DEVICE_SHAPES = [
 def test_cross_entropy_every_way_on_a_device(shape, kind):
     x, t = sample(shape)
     q = np.random.default_rng(1).random(shape)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for dtype, reduction in (("float32", "none"), ("float32", "mean"), ("bfloat16", "mean")):
             results = []
             for place in ("cpu", device):
@@ -201,7 +201,7 @@ def test_cross_entropy_every_way_on_a_device(shape, kind):
 def test_a_class_out_of_range_on_a_device(shape):
     """Nobody looks at the values, so nothing is raised; the loss tells."""
     x, t = sample(shape)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for bad in (shape[1], -1, 2**40):
             wrong = t.copy()
             wrong.reshape(-1)[0] = bad
@@ -227,7 +227,7 @@ def test_margins_of_long_rows_on_a_device(p):
     x, t = sample((3, 10_001))
     rows = np.full((2, 301), -1)
     rows[0, :4], rows[1, :300] = (3, 200, 3, 7), np.arange(300)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for op, data, target, attrs in (
             (F.multi_margin_loss, x, t, {"p": p}),
             (F.multilabel_margin_loss, sample((2, 301))[0], rows, {}),

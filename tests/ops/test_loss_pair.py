@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_place, use_place, use_threads
+from helpers import EPS, GPU, check_op, each_place, shuffle_threads, use_place, use_threads
 from nonet.nn import functional as F
 from reference import loss as ref
 
@@ -150,7 +150,7 @@ def test_probabilities_of_zero_and_one(place):
 def test_many_elements_on_a_device(op, reference, draws, attrs, grad):
     rng = np.random.default_rng(3)
     inputs = [np.asarray(draw(rng, (11, 1001))).astype(np.float32) for draw in draws]
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for reduction in ("mean", "none"):
             results = []
             for place in ("cpu", device):
@@ -165,13 +165,11 @@ def test_many_elements_on_a_device(op, reference, draws, attrs, grad):
 
 
 def test_sums_do_not_depend_on_the_order_of_blocks():
-    with use_place("emulator") as device:
-        from nonet import _emulator  # type: ignore[attr-defined]
-
+    with use_place(GPU) as device:
         x = nonet.tensor(np.random.default_rng(0).standard_normal(50_001).astype(np.float32), device=device)
         results = set()
         for seed in range(3):
-            _emulator.seed(seed)
+            shuffle_threads(seed)
             results.add(F.mse_loss(x, 0 * x).item())
         assert len(results) == 1
         np.testing.assert_allclose(results.pop(), (x.cpu().numpy().astype(np.float64) ** 2).mean(), rtol=EPS)

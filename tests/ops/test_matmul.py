@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, each_place, use_place, use_threads
+from helpers import GPU, check_op, each_place, use_place, use_threads
 from nonet import _core
 from nonet.ops.matmul import linear_act, matmul_flags
 from reference.matmul import bound
@@ -35,7 +35,7 @@ K = [1, 2, 9, 17, 40, 260]
 @each_place
 @pytest.mark.parametrize("transpose", FLAGS)
 def test_every_path(place, transpose):
-    sizes = (M, N, K) if place != "emulator" else (M[::2] + M[-1:], N[::2] + N[-1:], K[::2] + K[-1:])
+    sizes = (M, N, K) if place != GPU else (M[::2] + M[-1:], N[::2] + N[-1:], K[::2] + K[-1:])
     with use_place(place) as device:
         for m, n, k in itertools.product(*sizes):
             a, b = random(m, k), random(k, n)
@@ -156,7 +156,7 @@ def test_scale_and_residual(shape, transposed):
 @pytest.mark.parametrize("transpose", FLAGS)
 def test_large(place, shape, transpose):
     m, n, k = shape
-    if place == "emulator" and m * n * k > 2_000_000:
+    if place == GPU and m * n * k > 2_000_000:
         pytest.skip("too large for the emulator; test_matmul_tiers.py has its own sizes")
     a = random(k, m) if transpose[0] else random(m, k)
     b = random(n, k) if transpose[1] else random(k, n)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, why_no_emulator
+from helpers import GPU, check_op, shuffle_threads, why_no_gpu
 from nonet import _core
 from nonet.ops.matmul import linear_act, matmul_flags
 from reference import matmul as reference
@@ -24,11 +23,12 @@ ROUNDING = {"ieee": 0.0, "highest": 0.0, "high": 1.01 * 2.0**-11 * 2, "medium": 
 
 @pytest.fixture(autouse=True, params=TIERS)
 def tier(request):
-    if reason := why_no_emulator():
+    if reason := why_no_gpu():
         pytest.skip(reason)
-    _core.set_tier("emulator", request.param)
+    before = _core.tier(GPU)
+    _core.set_tier(GPU, request.param)
     yield request.param
-    _core.set_tier("emulator", "sm90a")
+    _core.set_tier(GPU, before)
 
 
 def random(*shape: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def random(*shape: int) -> np.ndarray:
 def on(x: np.ndarray, dtype: str = "float32") -> tuple[nonet.Tensor, np.ndarray]:
     """The tensor, and its values in float64."""
     t = nonet.tensor(x, dtype=dtype)
-    return t.to("emulator"), t.to("float32").numpy().astype(np.float64)
+    return t.to(GPU), t.to("float32").numpy().astype(np.float64)
 
 
 def operands(m: int, n: int, k: int, transpose: tuple[bool, bool], dtypes: tuple[str, str]):
@@ -200,7 +200,7 @@ def test_row_statistics_and_accumulation(transpose):
                 want = np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1)
                 np.testing.assert_allclose(sums[:, part], want, rtol=2e-6)
             start = random(m, n)
-            total = nonet.tensor(start).to("emulator")
+            total = nonet.tensor(start).to(GPU)
             _core.matmul_accumulate(total.array, *arguments)
             limit = reference.bound(x, y) + ROUNDING[precision] * (np.abs(x) @ np.abs(y)) + 1e-6
             assert (np.abs(total.cpu().numpy() - (start + x @ y)) <= limit).all()
@@ -222,7 +222,7 @@ def test_extreme_values():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_under_other_orders_of_threads(seed):
-    sys.modules["nonet._emulator"].seed(seed)
+    shuffle_threads(seed)
     for dtype, precision in (("bfloat16", "highest"), ("float32", "high"), ("float32", "highest")):
         with nonet.set_matmul_precision(precision):
             a, b, x, y = operands(136, 200, 712, FLAGS[seed], (dtype, dtype))

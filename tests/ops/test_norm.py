@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, each_place, use_isa, use_place, use_threads
+from helpers import (
+    EPS,
+    GPU,
+    available_isas,
+    check_op,
+    each_place,
+    shuffle_threads,
+    use_isa,
+    use_place,
+    use_threads,
+)
 from reference.norm import layer_norm, layer_norm_gradient
 
 SHAPES = [
@@ -154,7 +164,7 @@ def test_every_way_on_a_device(shape):
     x, w, b = data(shape, 1)
     g = np.random.default_rng(1).standard_normal(shape)
     n = shape[1]
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for dtype in BOTH:
             for centred in (True, False):
                 results = []
@@ -177,13 +187,11 @@ def test_every_way_on_a_device(shape):
 def test_parts_of_gradients_on_a_device():
     """What is wanted, whatever the order of blocks and threads."""
     x, w, b = data((1500, 40), 1)
-    with use_place("emulator") as device:
-        from nonet import _emulator  # type: ignore[attr-defined]
-
+    with use_place(GPU) as device:
         for n, rows in ((40, 1500), (6000, 10)):
             first = None
             for seed, wanted in enumerate(([0, 1, 2], [0, 1, 2], [0], [1], [2])):
-                _emulator.seed(seed)
+                shuffle_threads(seed)
                 tensors = [
                     nonet.tensor(a, dtype="float32", device=device, requires_grad=i in wanted)
                     for i, a in enumerate((x.reshape(rows, n), np.resize(w, n), np.resize(b, n)))

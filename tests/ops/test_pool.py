@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_place, use_place, use_threads
+from helpers import EPS, GPU, check_op, each_place, use_place, use_threads
 from nonet import nn
 from nonet.nn import functional as F
 from reference import pool as reference
@@ -215,7 +215,7 @@ def test_same_bytes_for_any_number_of_threads():
                 np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("place", ["scalar", "emulator"])
+@pytest.mark.parametrize("place", ["scalar", GPU])
 def test_unpool(place):
     with use_place(place) as device:
         a = np.random.default_rng(0).standard_normal((2, 3, 6, 8)).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, each_isa, each_place, use_isa, use_place, use_threads
+from helpers import EPS, GPU, available_isas, each_isa, each_place, use_isa, use_place, use_threads
 from nonet import nn
 from nonet.ops.matmul import matmul_flags
 
@@ -75,7 +75,7 @@ GPU_LIMITS = LIMITS | {"high": 2.0**-10}  # TF32 keeps 11 bits
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_error(place, precision, name):
-    limit = (GPU_LIMITS if place == "emulator" else LIMITS)[precision]
+    limit = (GPU_LIMITS if place == GPU else LIMITS)[precision]
     with use_place(place) as device:
         for (m, n, k), transpose in zip(
             [(70, 45, 600), (33, 64, 1030), (16, 16, 32), (40, 100, 77)], FLAGS, strict=True
@@ -171,7 +171,7 @@ def test_linear_and_gradients(place, precision):
     """Bias and batch axes; the backward pass keeps its forward's precision."""
     x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((3, 30, 50), (70, 50), (70,)))
     dy = rng.standard_normal((3, 30, 70)).astype(np.float32)
-    limit = (GPU_LIMITS if place == "emulator" else LIMITS)[precision]
+    limit = (GPU_LIMITS if place == GPU else LIMITS)[precision]
     with use_place(place) as device:
         tensors = [nonet.tensor(v, requires_grad=True, device=device) for v in (x, w, b)]
         y = nn.functional.linear(*tensors, precision=precision)

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, available_isas, check_op, each_isa, each_place, use_isa, use_place, use_threads
+from helpers import (
+    EPS,
+    GPU,
+    available_isas,
+    check_op,
+    each_isa,
+    each_place,
+    shuffle_threads,
+    use_isa,
+    use_place,
+    use_threads,
+)
 
 # Every kind of view: contiguous, outer axis, middle axis, separate axes, sizes of 1 and 0, many columns, many rows.
 CASES = [
@@ -415,13 +426,11 @@ ON_DEVICE = {
 )
 def test_parts_on_a_device(op, shape, dim):
     """Rows and columns that are cut into parts, or share a block; the order of blocks and threads is of no account."""
-    with use_place("emulator"):
-        from nonet import _emulator  # type: ignore[attr-defined]
-
+    with use_place(GPU):
         data, g = rng(shape).astype(np.float32), None
         results = []
-        for device, seed in (("cpu", 0), ("emulator", 1), ("emulator", 2)):
-            _emulator.seed(seed)
+        for device, seed in (("cpu", 0), (GPU, 1), (GPU, 2)):
+            shuffle_threads(seed)
             x = nonet.tensor(data, device=device, requires_grad=True)
             y = ON_DEVICE[op](x, dim)
             g = rng(y.shape, 1).astype(np.float32) if g is None else g
@@ -435,10 +444,10 @@ def test_parts_on_a_device(op, shape, dim):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "int32", "uint8", "bool"])
 def test_exact_folds_on_a_device(dtype):
-    with use_place("emulator"):
+    with use_place(GPU):
         data = np.random.default_rng(0).integers(0, 7, (3, 1300, 6)) - (dtype in ("int64", "int32"))
         here = nonet.tensor(data, dtype=dtype)
-        there = here.to("emulator")
+        there = here.to(GPU)
         ops = [nonet.count_nonzero, nonet.any, nonet.all]
         if dtype not in ("float32", "bfloat16"):
             ops += [nonet.sum, nonet.prod, nonet.amax, nonet.amin]
@@ -449,7 +458,7 @@ def test_exact_folds_on_a_device(dtype):
         for op in ops:
             for dim in (None, 0, 1, 2, (0, 2), (1, 2)):
                 got, want = op(there, dim), op(here, dim)
-                assert got.device == "emulator" and got.dtype == want.dtype
+                assert got.device == GPU and got.dtype == want.dtype
                 np.testing.assert_array_equal(got.cpu(), want, err_msg=f"{op.__name__} {dim}")
         for op in (nonet.max, nonet.min):
             got, want = op(there, 1), op(here, 1)
@@ -460,9 +469,9 @@ def test_exact_folds_on_a_device(dtype):
 
 def test_views_on_a_device():
     """Rows that begin anywhere: packs start where memory is aligned."""
-    with use_place("emulator"):
+    with use_place(GPU):
         for dtype in ("float32", "bfloat16"):
-            x = nonet.tensor(rng((6, 5 * 130)), dtype=dtype, device="emulator")
+            x = nonet.tensor(rng((6, 5 * 130)), dtype=dtype, device=GPU)
             for n in (1, 3, 5, 13, 130):
                 t = x.reshape(6 * 650 // n, n)[1:5]
                 want = t.cpu().to("float32").numpy().sum(axis=1, dtype=np.float64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, use_place
+from helpers import GPU, check_op, use_place
 from nonet.nn import functional as F
 
 
@@ -70,7 +70,7 @@ def test_extreme_values():
     ],
 )
 def test_every_way_on_a_device(shape, dim):
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         rng = np.random.default_rng(1)
         x = rng.standard_normal(shape) * 10
         g = rng.standard_normal(shape)
@@ -89,7 +89,7 @@ def test_every_way_on_a_device(shape, dim):
 
 @pytest.mark.parametrize(("shape", "dim"), [((2, 20_000), 1), ((40, 3), 0), ((3000, 3), 0), ((5, 300), 1)])
 def test_extreme_values_on_a_device(shape, dim):
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for value in (np.nan, np.inf, -np.inf, 3e38):
             x = np.zeros(shape, np.float32)
             np.moveaxis(x, dim, 1)[1, 17] = value

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import check_op, use_place, use_threads
+from helpers import GPU, check_op, use_place, use_threads
 
 DTYPES = ["float32", "int64", "int32", "uint8", "bool"]
-each_device = pytest.mark.parametrize("place", ["scalar", "emulator"])
+each_device = pytest.mark.parametrize("place", ["scalar", GPU])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_long_rows_on_a_device(n, dtype):
     )
     if dtype[0] in "fbi" and dtype != "bool":
         x *= rng.choice([-1, 1], x.shape).astype(x.dtype)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         t = nonet.tensor(x, dtype=dtype, device=device)
         for descending in (False, True):
             values, indices = nonet.sort(t, -1, descending)
@@ -67,7 +67,7 @@ def test_long_rows_on_a_device(n, dtype):
 def test_topk_of_long_rows_on_a_device(k, dtype):
     """Small k in rounds, of which 20 000 elements need two if k is 1000."""
     x = np.random.default_rng(k).integers(-3000, 3000, (2, 20000)).astype(dtype)
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for largest in (False, True):
             values, indices = nonet.topk(nonet.tensor(x, device=device), k, largest=largest)
             want = np.argsort(-x if largest else x, -1, kind="stable")[:, :k]

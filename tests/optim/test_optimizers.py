@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import each_place, use_place, use_threads, why_no_emulator
+from helpers import GPU, each_place, use_place, use_threads, why_no_gpu
 from nonet import nn, optim
 from reference.optim import Reference
 
@@ -116,13 +116,13 @@ def test_state_round_trip_is_exact(name, attrs):
 
 
 @pytest.mark.parametrize(("name", "attrs"), CASES)
-def test_emulator_steps_like_the_cpu(name, attrs):
+def test_a_gpu_steps_like_the_cpu(name, attrs):
     """Arenas, a gradient by hand, a parameter without one and bfloat16, over several blocks of the kernel."""
-    if reason := why_no_emulator():
+    if reason := why_no_gpu():
         pytest.skip(reason)
     shapes = [*SHAPES, (90, 101), (3,)]
     ends = []
-    for device in ("cpu", "emulator"):
+    for device in ("cpu", GPU):
         params = [nn.Parameter(p.detach().to(device)) for p in parameters(shapes=shapes)]
         half = nn.Parameter(nonet.tensor(np.linspace(-1, 1, 37), dtype="bfloat16", device=device))
         optimizer = getattr(optim, name)([*params, half], **attrs)
