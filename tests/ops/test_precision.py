@@ -91,7 +91,9 @@ def test_highest_is_no_less_accurate_than_fma(isa, name):
         for k in (64, 512, 2048, 8192):
             a, b = family(name, 48, 48, k)
             error = {p: normwise(product(a, b, p), a, b, rms) for p in ("highest", "ieee")}
-            assert error["highest"] <= error["ieee"], (k, error)
+            # Where one product outweighs the sum, terms have no fewer roundings: docs/accuracy.md.
+            most = 1.1 if name == "log-uniform" else 1.0
+            assert error["highest"] <= most * error["ieee"], (k, error)
 
 
 def test_highest_over_a_long_sum(tiles):

@@ -69,11 +69,13 @@ NONET_DEVICE void mbarrier_arrive_expect(Mbarrier* b, int bytes) {
   NONET_ASM_FROM(90, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
                  "r"(bytes) : "memory");
 }
+// Orders what this block sees: .release.cluster, the default, becomes a fence of the whole device, which took longer
+// than a step of a product. For more, as of results left in distributed shared memory, there is cluster_sync().
 NONET_DEVICE void mbarrier_arrive_remote(Mbarrier* b, int rank) {
   NONET_ASM_FROM(90,
                  "{\n.reg .b32 remote;\n"
                  "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(b)),
+                 "mbarrier.arrive.release.cta.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(b)),
                  "r"(rank) : "memory");
 }
 NONET_DEVICE bool mbarrier_test(Mbarrier* b, int parity) {
