@@ -1,5 +1,5 @@
 // Every primitive on random inputs: `conformance write FILE` stores what the emulator's model gives, `conformance check
-// FILE`, compiled by nvcc, compares the GPU with it. Exit status 77: no GPU.
+// FILE [NAME]`, compiled by nvcc, compares the GPU with it, or one primitive of it. Exit status 77: no GPU.
 #include <cstdlib>
 #include <map>
 
@@ -8,6 +8,9 @@
 #include "test.h"
 
 namespace nonet::NONET_CUDA_NS {
+
+std::string only;  // the primitive to run, if not all
+
 namespace {
 
 using test::Buffer;
@@ -23,21 +26,17 @@ std::string failure;
 
 // Runs the kernel on random words (floats of a normal distribution), collects what it writes to `n` words of output.
 template <class Kernel>
-Result run_on_words(const std::string& name, LaunchConfig config, const Kernel& kernel, int n, float tolerance) {
+void collect(const std::string& name, LaunchConfig config, const Kernel& kernel, int n, float tolerance = -1) {
+  if (!only.empty() && name != only) return;
+  if (!failure.empty()) return;  // a kernel that is stopped spoils the context
   const Buffer<float> in(test::normal<float>(1 << 16, 17));
   const Buffer<uint32_t> out(Words(static_cast<size_t>(n), 0));
   const Status status = launch(config, kernel, in.data(), out.data());
+  results[name] = {out.host(), tolerance};  // waits for the kernel
   if (!status.ok()) failure += name + ": " + status.text + "\n";
-  return {out.host(), tolerance};  // waits for the kernel
-}
-template <class Kernel>
-void collect(const std::string& name, LaunchConfig config, const Kernel& kernel, int n, float tolerance = -1) {
-  results[name] = run_on_words(name, config, kernel, n, tolerance);
 #if defined(__CUDACC__)
-  // A kernel that is stopped spoils the context: the next gets one of its own.
   if (const cudaError_t code = cudaDeviceSynchronize(); code != cudaSuccess) {
     failure += name + ": " + cudaGetErrorString(code) + "\n";
-    cudaDeviceReset();
   }
 #endif
 }
@@ -170,10 +169,15 @@ struct RoundTf32 {
 
 // ---- TMA
 
-template <int rank, bool stores>
+enum class Move { load, store, add };
+template <int rank, Move move>
 struct Tma {
+  static constexpr bool stores = move != Move::load;
   static constexpr int box_words = 4096;
   TensorMap map;
+  int bytes;  // of a box
+  int piece;  // values in 16 bytes: the innermost coordinate is a multiple of them
+
   NONET_DEVICE void operator()(const float* in, uint32_t* out) const {
     auto* s = shared_memory<uint32_t>();
     auto* b = shared_memory<Mbarrier>(box_words * 4);
@@ -188,19 +192,20 @@ struct Tma {
     block_sync();
     if (thread_rank() == 0) {
       if constexpr (stores) {
-        if constexpr (rank == 2) {
-          tma_store(&map, s, -4, 3);
-          tma_reduce_add(&map, s, 12, 5);
+        if constexpr (move == Move::add) {
+          tma_reduce_add(&map, s, 3 * piece, 5);
+        } else if constexpr (rank == 2) {
+          tma_store(&map, s, -piece, 3);
         } else {
-          tma_store(&map, s, 4, -2, 1);
+          tma_store(&map, s, piece, -2, 1);
         }
         bulk_commit();
         bulk_wait<0>();
       } else {
         mbarrier_arrive_expect(b, bytes);
-        if constexpr (rank == 2) tma_load(s, &map, b, -4, 3);
-        if constexpr (rank == 3) tma_load(s, &map, b, 4, -2, 1);
-        if constexpr (rank == 4) tma_load(s, &map, b, 4, -2, 1, 2);
+        if constexpr (rank == 2) tma_load(s, &map, b, -piece, 3);
+        if constexpr (rank == 3) tma_load(s, &map, b, piece, -2, 1);
+        if constexpr (rank == 4) tma_load(s, &map, b, piece, -2, 1, 2);
         mbarrier_wait(b, 0);
       }
     }
@@ -210,18 +215,19 @@ struct Tma {
       for (int i = thread_rank(); i < bytes / 4; i += 128) out[i] = s[i];
     }
   }
-  int bytes;
 };
 
-template <int rank, bool stores>
+template <int rank, Move move = Move::load>
 void collect_tma(const std::string& name, Element element, Swizzle swizzle, std::vector<int> box) {
   const int item = element_bytes(element);
   const Buffer<float> array(test::normal<float>(1 << 16, 23));
   TensorMapSpec spec{.element = element, .address = array.data(), .rank = rank, .swizzle = swizzle};
   const int sizes[] = {40, 12, 5, 4};
   int64_t stride = item;
-  Tma<rank, stores> kernel{};
+  constexpr bool stores = move != Move::load;
+  Tma<rank, move> kernel{};
   kernel.bytes = item;
+  kernel.piece = 16 / item;
   for (int d = 0; d < rank; ++d) {
     spec.size[d] = sizes[d];
     spec.stride[d] = stride;
@@ -234,9 +240,9 @@ void collect_tma(const std::string& name, Element element, Swizzle swizzle, std:
     failure += name + ": " + status.text + "\n";
     return;
   }
-  const LaunchConfig config{.grid = {1}, .block = {128}, .shared_bytes = Tma<rank, stores>::box_words * 4 + 8};
+  const LaunchConfig config{.grid = {1}, .block = {128}, .shared_bytes = Tma<rank, move>::box_words * 4 + 8};
   collect(name, config, kernel, stores ? 1 : kernel.bytes / 4);
-  if (stores) {
+  if (stores && results.count(name) > 0) {
     const auto values = array.host();
     Words words(values.size());
     std::memcpy(words.data(), values.data(), values.size() * 4);
@@ -314,7 +320,7 @@ void collect_simt() {
   collect("fast math", {.grid = {1}, .block = {256}}, FastMath{}, 256 * 12, 1e-3f);
   collect("copy_async", {.grid = {1}, .block = {128}, .shared_bytes = 4096}, CopyAsync{}, 1024);
   collect("barriers", {.grid = {4}, .block = {64}, .shared_bytes = 128, .cooperative = true}, Barriers{}, 64 + 256);
-  results["barriers"].words[0] = 0;  // the grid barrier's counter
+  if (results.count("barriers") > 0) results["barriers"].words[0] = 0;  // the grid barrier's counter
 }
 void collect_warp() {
   const LaunchConfig warp{.grid = {1}, .block = {32}, .shared_bytes = 4096};
@@ -327,15 +333,16 @@ void collect_warp() {
   collect("to_tf32", {.grid = {1}, .block = {256}}, RoundTf32{}, 256);
 }
 void collect_hopper() {
-  collect_tma<2, false>("tma_load", Element::float32, Swizzle::none, {16, 8});
-  collect_tma<2, false>("tma_load swizzled 32", Element::float32, Swizzle::bytes32, {8, 16});
-  collect_tma<2, false>("tma_load swizzled 64", Element::bfloat16, Swizzle::bytes64, {32, 16});
-  collect_tma<2, false>("tma_load swizzled 128", Element::bfloat16, Swizzle::bytes128, {64, 16});
-  collect_tma<2, false>("tma_load tf32", Element::tf32, Swizzle::bytes128, {32, 16});
-  collect_tma<3, false>("tma_load 3d", Element::float32, Swizzle::bytes128, {32, 4, 3});
-  collect_tma<4, false>("tma_load 4d", Element::bfloat16, Swizzle::bytes128, {64, 4, 3, 2});
-  collect_tma<2, true>("tma_store", Element::float32, Swizzle::bytes128, {32, 4});
-  collect_tma<3, true>("tma_store 3d", Element::float32, Swizzle::none, {16, 4, 2});
+  collect_tma<2>("tma_load", Element::float32, Swizzle::none, {16, 8});
+  collect_tma<2>("tma_load swizzled 32", Element::float32, Swizzle::bytes32, {8, 16});
+  collect_tma<2>("tma_load swizzled 64", Element::bfloat16, Swizzle::bytes64, {32, 16});
+  collect_tma<2>("tma_load swizzled 128", Element::bfloat16, Swizzle::bytes128, {64, 16});
+  collect_tma<2>("tma_load tf32", Element::tf32, Swizzle::bytes128, {32, 16});
+  collect_tma<3>("tma_load 3d", Element::float32, Swizzle::bytes128, {32, 4, 3});
+  collect_tma<4>("tma_load 4d", Element::bfloat16, Swizzle::bytes128, {64, 4, 3, 2});
+  collect_tma<2, Move::store>("tma_store", Element::float32, Swizzle::bytes128, {32, 4});
+  collect_tma<2, Move::add>("tma_reduce_add", Element::float32, Swizzle::bytes128, {32, 4});
+  collect_tma<3, Move::store>("tma_store 3d", Element::float32, Swizzle::none, {16, 4, 2});
   collect("cluster", {.grid = {8}, .block = {32}, .shared_bytes = 1032, .cluster = {4}}, ClusterCopies{}, 256);
   collect_wgmma<8, false>("bf16");
   collect_wgmma<64, false>("bf16");
@@ -422,6 +429,7 @@ int run(const std::string& mode, const char* path) {
   if (capability >= 80) collect_warp();
   if (capability == 90) collect_hopper();
   std::printf("%s", failure.c_str());
+  if (!failure.empty()) return 1;
   FILE* file = std::fopen(path, mode == "write" ? "w" : "r");
   if (file == nullptr) {
     std::printf("cannot open %s\n", path);
@@ -429,16 +437,17 @@ int run(const std::string& mode, const char* path) {
   }
   const int status = mode == "write" ? (write(file), 0) : check(read(file));
   std::fclose(file);
-  return failure.empty() ? status : 1;
+  return status;
 }
 
 }  // namespace
 }  // namespace nonet::NONET_CUDA_NS
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::printf("usage: conformance write|check FILE\n");
+  if (argc != 3 && argc != 4) {
+    std::printf("usage: conformance write|check FILE [NAME]\n");
     return 2;
   }
+  if (argc == 4) nonet::NONET_CUDA_NS::only = argv[3];
   return nonet::NONET_CUDA_NS::run(argv[1], argv[2]);
 }

@@ -184,6 +184,7 @@ template <bool a_in_registers>
 struct TransposedGemm {
   static constexpr int max_threads = 128, n = 128, depth = 64;
   TensorMap a, b;
+  int shift;  // of B's columns
   NONET_DEVICE void operator()(const bfloat16* a_rows, float* c) const {
     auto* as = shared_memory<unsigned char>();  // [64 k][64 m], one swizzled box
     auto* bs = as + 64 * 128;                   // two boxes [64 k][64 n]
@@ -193,8 +194,8 @@ struct TransposedGemm {
       fence_mbarrier_init();
       mbarrier_arrive_expect(full, 3 * 64 * 128);
       tma_load(as, &a, full, 0, 0);
-      tma_load(bs, &b, full, 0, 0);
-      tma_load(bs + 64 * 128, &b, full, 64, 0);
+      tma_load(bs, &b, full, shift, 0);
+      tma_load(bs + 64 * 128, &b, full, shift + 64, 0);
     }
     block_sync();
     mbarrier_wait(full, 0);
@@ -222,11 +223,12 @@ struct TransposedGemm {
   }
 };
 template <bool a_in_registers>
-Status run_transposed() {
+Status run_transposed(int shift = 0) {
   const auto a = test::normal<bfloat16>(64 * 64, 1), b = test::normal<bfloat16>(64 * 128, 2);
   Buffer<bfloat16> da(a), db(b);
   Buffer<float> dc(64 * 128);
   TransposedGemm<a_in_registers> kernel;
+  kernel.shift = shift;
   for (const Status& s : {matrix_map(kernel.a, Element::bfloat16, da.data(), 64, 64, 64, 64, Swizzle::bytes128),
                           matrix_map(kernel.b, Element::bfloat16, db.data(), 64, 128, 64, 64, Swizzle::bytes128)}) {
     if (!s.ok()) return s;
@@ -249,6 +251,9 @@ TEST(wgmma_transposed_operands) {
 }
 TEST(wgmma_registers) {
   return run_transposed<true>();
+}
+FAULT(box_that_begins_within_16_bytes, "is not a multiple of 16 bytes") {
+  return run_transposed<false>(-4);
 }
 
 // Every block sums its part; block 0 of the cluster reads the others' sums from their shared memory. `early` lets a

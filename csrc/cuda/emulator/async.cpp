@@ -151,6 +151,14 @@ static void store_element(unsigned char* p, float x, int bytes) {
   std::memcpy(p, &bits, bytes);
 }
 
+// The hardware stops a kernel whose boxes begin elsewhere (an H200 did).
+static void check_innermost(const Map& map, int coordinate, const std::string& name) {
+  const int bytes = element_bytes(static_cast<Element>(map.element));
+  if (coordinate * int64_t{bytes} % 16 == 0) return;
+  fail(name + ": the innermost coordinate, " + std::to_string(coordinate) + " values of " + std::to_string(bytes) +
+       " bytes, is not a multiple of 16 bytes");
+}
+
 // An operation that lands later: at once or when the scheduler says so.
 static void start(std::function<void()> operation) {
   now.pending.push_back(std::move(operation));
@@ -161,6 +169,7 @@ void tma_load(void* shared, const TensorMap* tensor_map, Mbarrier* b, uint32_t b
   const char* name = blocks ? "tma_load_multicast" : "tma_load";
   const char* does = blocks ? "tma_load_multicast writes" : "tma_load writes";
   const Map map = map_of(tensor_map, at.size(), name);
+  check_innermost(map, *at.begin(), name);
   check_aligned(shared, 128);
   if (blocks >> now.cluster_blocks) fail(std::string(name) + ": the mask names blocks that the cluster has not");
   if (blocks == 0) blocks = 1u << current->block->rank;
@@ -211,6 +220,7 @@ static void start_store(std::function<void(const Clock&, bool)> read) {
 void tma_store(const TensorMap* tensor_map, const void* shared, bool add, std::initializer_list<int> at, Site) {
   const char* name = add ? "tma_reduce_add" : "tma_store";
   const Map map = map_of(tensor_map, at.size(), name);
+  check_innermost(map, *at.begin(), name);
   check_aligned(shared, 128);
   auto* from = static_cast<unsigned char*>(const_cast<void*>(shared));
   start_store([=, at = std::vector<int>(at), thread = current](const Clock& ordered, bool copies) {
