@@ -14,6 +14,7 @@ void bind_device(py::module_&);
 void bind_activation(py::module_&);
 void bind_boxes(py::module_&);
 void bind_conv(py::module_&);
+void bind_ctc(py::module_&);
 void bind_dropout(py::module_&);
 void bind_elementwise(py::module_&);
 void bind_embedding(py::module_&);
@@ -63,6 +64,7 @@ PYBIND11_MODULE(_core, m) {
   bind_activation(m);
   bind_boxes(m);
   bind_conv(m);
+  bind_ctc(m);
   bind_dropout(m);
   bind_elementwise(m);
   bind_embedding(m);

@@ -62,6 +62,10 @@ __all__: list[str] = [
     "cos_backward",
     "count_nonzero",
     "cross_entropy_forward",
+    "ctc_beam_decode",
+    "ctc_greedy_decode",
+    "ctc_loss_backward",
+    "ctc_loss_forward",
     "cumprod",
     "cumprod_backward",
     "cumsum",
@@ -754,6 +758,27 @@ def cross_entropy_forward(
     want_dx: bool,
     want_dtarget: bool,
 ) -> tuple[Array, Array | None, Array | None]: ...
+def ctc_beam_decode(
+    log_probs: Array | None,
+    lengths: Array | None,
+    blank: typing.SupportsInt | typing.SupportsIndex,
+    beam: typing.SupportsInt | typing.SupportsIndex,
+    top: typing.SupportsInt | typing.SupportsIndex,
+) -> list[list[tuple[list[int], float]]]: ...
+def ctc_greedy_decode(
+    log_probs: Array | None, lengths: Array | None, blank: typing.SupportsInt | typing.SupportsIndex
+) -> list[tuple[list[int], float]]: ...
+def ctc_loss_backward(dy: Array | None, d: Array | None) -> Array: ...
+def ctc_loss_forward(
+    log_probs: Array | None,
+    targets: Array | None,
+    input_lengths: Array | None,
+    target_lengths: Array | None,
+    blank: typing.SupportsInt | typing.SupportsIndex,
+    reduction: str,
+    zero_infinity: bool,
+    want_dx: bool,
+) -> tuple[Array, Array | None]: ...
 def cumprod(x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex) -> Array: ...
 def cumprod_backward(
     dy: Array | None, x: Array | None, axis: typing.SupportsInt | typing.SupportsIndex

@@ -19,7 +19,7 @@ from nonet.tensor import Tensor, tensor
 
 Check: TypeAlias = "Callable[[Draw], Iterator[tuple[Any, Any]]]"
 CHECKS: dict[str, Check] = {}
-ONLY_CPU = {"peak", "recurrent"}  # what a device has no kernels for
+ONLY_CPU = {"ctc", "peak", "recurrent"}  # what a device has no kernels for
 
 TOLERANCE = 1e-4  # of the largest expected value
 
@@ -258,6 +258,25 @@ def loss(draw: Draw) -> Iterator[tuple[Any, Any]]:
     yield out, -np.log(p[np.arange(16), labels]).mean()
     yield x.grad, (p - np.eye(10)[labels]) / 16
     yield nn.functional.mse_loss(x, draw.tensor(np.zeros((16, 10), np.float32))), np.square(a).mean()
+
+
+@_check
+def ctc(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    x, a = draw.leaf(5, 1, 6)
+    out = nn.functional.ctc_loss(
+        nn.functional.log_softmax(x, dim=2), draw.tensor(np.array([[3, 3]])), [5], [2]
+    )
+    out.backward()
+    p = np.exp(a) / np.exp(a).sum(2, keepdims=True)
+    paths = [q for q in np.ndindex(2, 2, 2, 2, 2) if str(q).count("1") >= 2]  # 1: the label, 0: the blank
+    good = [q for q in paths if sum(b > a for a, b in zip((0, *q), q, strict=False)) == 2]
+    shares = np.array([np.prod([p[t, 0, 3 * s] for t, s in enumerate(q)]) for q in good])
+    spent = np.zeros(p.shape)
+    for q, share in zip(good, shares / shares.sum(), strict=True):
+        for t, s in enumerate(q):
+            spent[t, 0, 3 * s] += share
+    yield out, -np.log(shares.sum()) / 2
+    yield x.grad, (p - spent) / 2
 
 
 @_check

@@ -69,6 +69,7 @@ from nonet.nn.loss import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from nonet.nn.loss_ctc import CTCLoss
 from nonet.nn.loss_distance import CosineEmbeddingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss
 from nonet.nn.loss_linear import LinearCrossEntropyLoss, LinearCrossEntropyOptions
 from nonet.nn.module import Module
@@ -126,6 +127,7 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CELU",
+    "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",

@@ -30,6 +30,7 @@ from nonet.ops.activation import (
 from nonet.ops.channel_norm import batch_norm, group_norm, instance_norm
 from nonet.ops.conv import conv1d, conv2d
 from nonet.ops.conv_transpose import conv_transpose1d, conv_transpose2d
+from nonet.ops.ctc import ctc_loss
 from nonet.ops.distance import cosine_similarity, normalize, pairwise_distance
 from nonet.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from nonet.ops.embedding import embedding, embedding_bag
@@ -101,6 +102,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
