@@ -12,6 +12,10 @@ from nonet.bench.errors import BenchError
 FAMILIES = {
     "matmul": ("nonet.bench.bench_matmul", "matrix products, layers' shapes, every precision"),
     "conv": ("nonet.bench.bench_conv", "convolutions, transposed ones, pooling and batch normalisation"),
+    "recurrent": (
+        "nonet.bench.bench_recurrent",
+        "RNN, LSTM and GRU over whole sequences, with all gradients too",
+    ),
     "models": ("nonet.bench.models", "training step and single-sample inference of ten reference workloads"),
     "mlp_step": ("nonet.bench.mlp_step", "a training step so small that only overhead is left"),
 }
