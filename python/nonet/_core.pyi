@@ -1024,6 +1024,7 @@ def isnan(x: Array | None) -> Array: ...
 def layer_norm_backward(
     dy: Array | None,
     x: Array | None,
+    dsum: Array | None,
     shape: collections.abc.Sequence[typing.SupportsInt],
     weight: Array | None,
     mean: Array | None,
@@ -1038,14 +1039,15 @@ def layer_norm_backward(
 
 def layer_norm_forward(
     x: Array | None,
+    residual: Array | None,
     shape: collections.abc.Sequence[typing.SupportsInt],
     weight: Array | None,
     bias: Array | None,
     eps: typing.SupportsFloat | typing.SupportsIndex,
     centred: bool,
-) -> tuple[Array, typing.Any, Array]:
+) -> tuple[Array, typing.Any, Array, typing.Any]:
     """
-    (y, mean or None, rstd)
+    (y, mean or None, rstd, sum or None)
     """
 
 def le(x: Array | float | None, z: Array | float | None) -> Array: ...

@@ -93,6 +93,76 @@ def test_rms_norm(shape, axes, affine):
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((3, 5), 1), ((2, 3, 4), 2), ((2, 2, 17), 1), ((65, 33), 1), ((3, 5000), 1)]
+)
+@pytest.mark.parametrize("centred", [True, False])
+def test_sums_and_their_norm(shape, axes, centred):
+    x, w, b = data(shape, axes)
+    r = np.random.default_rng(1).standard_normal(shape)
+    normalized = w.shape
+    parameters = [w, b] if centred else [w]
+    op = nonet.nn.functional.layer_norm if centred else nonet.nn.functional.rms_norm
+    fused = nonet.add_layer_norm if centred else nonet.add_rms_norm
+
+    def reference(x, r, w, b=None):
+        return x + r, layer_norm(x + r, normalized, w, b, eps=1e-3, centred=centred)
+
+    def gradient(dys, x, r, w, b=None):
+        dx, dw, db = layer_norm_gradient(dys[1], x + r, normalized, w, eps=1e-3, centred=centred)
+        return dx + dys[0], dx + dys[0], dw, db
+
+    check_op(
+        lambda x, r, *wb: fused(x, r, normalized, *wb, eps=1e-3),
+        reference,
+        [x, r, *parameters],
+        reference_gradient=gradient,
+        **tolerances(x.size),
+    )
+    for isa in available_isas():
+        with use_isa(isa):
+            for dtype in BOTH:
+                got = fused(
+                    nonet.tensor(x, dtype=dtype),
+                    nonet.tensor(r, dtype=dtype),
+                    normalized,
+                    *parameters,
+                    eps=1e-3,
+                )
+                total = nonet.tensor(x, dtype=dtype) + nonet.tensor(r, dtype=dtype)
+                for a, e in zip(got, (total, op(total, normalized, *parameters, eps=1e-3)), strict=True):
+                    assert a.dtype == dtype
+                    np.testing.assert_array_equal(a.float().numpy(), e.float().numpy())
+
+
+def test_parts_of_sums_and_their_norm():
+    """Gradients of one of the two results, of one of the two inputs, and other dtypes."""
+    x, w, b = data((4, 6), 1)
+    r, g = np.random.default_rng(1).standard_normal((2, 4, 6)).astype(np.float32)
+    for wanted in ([0], [1], [0, 1], [2]):
+        for which in (0, 1):
+            leaves = [
+                nonet.tensor(x, dtype="float32", requires_grad=0 in wanted),
+                nonet.tensor(r, dtype="bfloat16", requires_grad=1 in wanted),
+                nonet.tensor(w, dtype="float32", requires_grad=2 in wanted),
+            ]
+            out = nonet.add_layer_norm(*leaves[:2], (6,), leaves[2], b)
+            assert out[0].dtype == out[1].dtype == "float32"
+            if which == 0 and wanted == [2]:
+                continue
+            out[which].backward(g)
+            exact = x + np.asarray(leaves[1].detach().float())
+            dx, dw, _ = layer_norm_gradient(g, exact, (6,), w)
+            want = [g if which == 0 else dx] * 2 + [dw]
+            for i, leaf in enumerate(leaves):
+                if i not in wanted or (i == 2 and which == 0):
+                    assert leaf.grad is None
+                    continue
+                assert leaf.grad.dtype == leaf.dtype
+                error = 1e-5 if leaf.dtype == "float32" else 2.0**-7
+                np.testing.assert_allclose(leaf.grad.float().numpy(), want[i], rtol=error, atol=error)
+
+
 def test_the_reference_gradient_by_differences():
     x, w, b = data((3, 5), 1)
     for centred in (True, False):
@@ -242,6 +312,10 @@ def test_bad_input():
         ValueError, match=r"layer_norm: bias must have shape normalized_shape = \[3\], got \[2\]"
     ):
         F.layer_norm(np.zeros((2, 3)), (3,), np.zeros(3), np.zeros(2))
+    with pytest.raises(
+        ValueError, match=r"layer_norm: residual must have shape \[like input\] = \[2, 3\], got \[3\]"
+    ):
+        nonet.add_layer_norm(np.zeros((2, 3)), np.zeros(3), (3,))
     with pytest.raises(TypeError, match="layer_norm: input must be float32 or bfloat16, got int64"):
         F.layer_norm(np.zeros((2, 3), int), (3,))
     with pytest.raises(TypeError, match="rms_norm: weight must be float32 or bfloat16, got int64"):

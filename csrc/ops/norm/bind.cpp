@@ -17,30 +17,33 @@ py::object object(const Array& array) {
 void bind_norm(py::module_& m) {
   m.def(
       "layer_norm_forward",
-      [](const Array& x, const Shape& shape, const Array* weight, const Array* bias, float eps, bool centred) {
+      [](const Array& x, const Array* residual, const Shape& shape, const Array* weight, const Array* bias, float eps,
+         bool centred) {
         LayerNormOutput out;
         {
           const py::gil_scoped_release release;
-          out = layer_norm_forward(x, shape, or_undefined(weight), or_undefined(bias), eps, centred);
+          out = layer_norm_forward(x, or_undefined(residual), shape, or_undefined(weight), or_undefined(bias), eps,
+                                   centred);
         }
-        return py::make_tuple(out.y, object(out.mean), out.rstd);
+        return py::make_tuple(out.y, object(out.mean), out.rstd, object(out.sum));
       },
-      py::arg("x"), py::arg("shape"), py::arg("weight").none(true), py::arg("bias").none(true), py::arg("eps"),
-      py::arg("centred"), "(y, mean or None, rstd)");
+      py::arg("x"), py::arg("residual").none(true), py::arg("shape"), py::arg("weight").none(true),
+      py::arg("bias").none(true), py::arg("eps"), py::arg("centred"), "(y, mean or None, rstd, sum or None)");
   m.def(
       "layer_norm_backward",
-      [](const Array& dy, const Array& x, const Shape& shape, const Array* weight, const Array* mean, const Array& rstd,
-         bool want_x, bool want_weight, bool want_bias) {
+      [](const Array& dy, const Array& x, const Array* dsum, const Shape& shape, const Array* weight, const Array* mean,
+         const Array& rstd, bool want_x, bool want_weight, bool want_bias) {
         LayerNormGradients out;
         {
           const py::gil_scoped_release release;
-          out = layer_norm_backward(dy, x, shape, or_undefined(weight), or_undefined(mean), rstd, want_x, want_weight,
-                                    want_bias);
+          out = layer_norm_backward(dy, x, or_undefined(dsum), shape, or_undefined(weight), or_undefined(mean), rstd,
+                                    want_x, want_weight, want_bias);
         }
         return py::make_tuple(object(out.dx), object(out.dgamma), object(out.dbeta));
       },
-      py::arg("dy"), py::arg("x"), py::arg("shape"), py::arg("weight").none(true), py::arg("mean").none(true),
-      py::arg("rstd"), py::arg("want_x"), py::arg("want_weight"), py::arg("want_bias"), "(dx, dweight, dbias) or None");
+      py::arg("dy"), py::arg("x"), py::arg("dsum").none(true), py::arg("shape"), py::arg("weight").none(true),
+      py::arg("mean").none(true), py::arg("rstd"), py::arg("want_x"), py::arg("want_weight"), py::arg("want_bias"),
+      "(dx, dweight, dbias) or None");
   m.def(
       "channel_norm_forward",
       [](const Array& x, const Array* residual, const Array* weight, const Array* bias, const Array* running_mean,

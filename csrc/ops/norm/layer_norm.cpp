@@ -1,4 +1,5 @@
 #include "array/launch.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/norm/layer_norm_arrays.h"
 #include "ops/reduce/axes.h"
 #include "ops/reduce/device.h"
@@ -35,7 +36,7 @@ LayerNormOutput device_forward(const Array& x, const Array& gamma, const Array& 
   const ReducePlan plan = reduce_plan(rows, n, 1);
   on_device(&LayerNormDevice::forward, op, y, x.dtype(), from, as_float(gamma), as_float(beta), y, mean, rstd, eps,
             plan, slice_scratch(plan, LayerNormDevice::registers, x.device()));
-  return {y, mean, rstd};
+  return {y, mean, rstd, {}};
 }
 
 LayerNormGradients device_backward(const Array& dy, const Array& x, const Shape& shape, const Array& gamma,
@@ -73,8 +74,8 @@ LayerNormGradients device_backward(const Array& dy, const Array& x, const Shape&
 
 }  // namespace
 
-LayerNormOutput layer_norm_forward(const Array& x, const Shape& shape, const Array& gamma, const Array& beta, float eps,
-                                   bool centred) {
+LayerNormOutput layer_norm_forward(const Array& x, const Array& residual, const Shape& shape, const Array& gamma,
+                                   const Array& beta, float eps, bool centred) {
   const char* op = centred ? "layer_norm" : "rms_norm";
   check_floating(x, op, "input");
   const int axes = shape.rank();
@@ -86,36 +87,52 @@ LayerNormOutput layer_norm_forward(const Array& x, const Shape& shape, const Arr
     check_floating(*parameter, op, name);
     check_shape(*parameter, shape, op, name, "normalized_shape");
   }
+  const bool two = residual.defined();
+  if (two) {
+    check_dtype(residual, x.dtype(), op, "residual");
+    check_shape(residual, x.shape(), op, "residual", "[like input]");
+    check_same_device(x, residual, op);
+  }
   const int64_t rows = x.shape().product(0, x.rank() - axes);
   if (x.device() != Device::cpu) {
-    return device_forward(x, gamma, beta, eps, centred, rows, shape.numel(), op);
+    const Array sum = two ? add(x, residual) : Array();
+    LayerNormOutput out = device_forward(two ? sum : x, gamma, beta, eps, centred, rows, shape.numel(), op);
+    out.sum = sum;
+    return out;
   }
-  const Array from = as_float(x);
+  const Array from = x.plain();
   const Array y = empty_like(from);
+  const Array sum = two ? empty_like(from) : Array();
   const Array mean = centred ? Array({rows}) : Array();
   const Array rstd({rows});
-  layer_norm_kernels().forward(from.data<float>(), floats(as_float(gamma)), floats(as_float(beta)), y.data<float>(),
-                               floats(mean), rstd.data<float>(), rows, shape.numel(), eps);
-  return {y.to(x.dtype()), mean, rstd};
+  layer_norm_kernels().forward(x.dtype(), from.address(), two ? residual.plain().address() : nullptr,
+                               two ? sum.address() : nullptr, floats(as_float(gamma)), floats(as_float(beta)),
+                               y.address(), floats(mean), rstd.data<float>(), rows, shape.numel(), eps);
+  return {y, mean, rstd, sum};
 }
 
-LayerNormGradients layer_norm_backward(const Array& dy, const Array& x, const Shape& shape, const Array& gamma,
-                                       const Array& mean, const Array& rstd, bool want_x, bool want_gamma,
-                                       bool want_beta) {
+LayerNormGradients layer_norm_backward(const Array& dy, const Array& x, const Array& dsum, const Shape& shape,
+                                       const Array& gamma, const Array& mean, const Array& rstd, bool want_x,
+                                       bool want_gamma, bool want_beta) {
   check_shape(dy, x.shape(), mean.defined() ? "layer_norm" : "rms_norm", "gradient", "[like the output]");
   if (x.device() != Device::cpu) {
-    return device_backward(dy, x, shape, gamma, mean, rstd, want_x, want_gamma, want_beta);
+    LayerNormGradients out = device_backward(dy, x, shape, gamma, mean, rstd, want_x, want_gamma, want_beta);
+    if (want_x && dsum.defined()) out.dx = add(out.dx, dsum.to(x.dtype()));
+    return out;
   }
   const int64_t rows = rstd.numel();
   const int64_t n = shape.numel();
   const int64_t blocks = (rows + layer_norm_block - 1) / layer_norm_block;
-  const Array from = as_float(x);
+  const Array from = x.plain();
+  const Array g = dy.plain().to(x.dtype());
+  const Array more = dsum.defined() ? dsum.plain().to(x.dtype()) : dsum;
   const Array dx = want_x ? empty_like(from) : Array();
   const Array dgamma = want_gamma ? Array({blocks, n}) : Array();
   const Array dbeta = want_beta ? Array({blocks, n}) : Array();
-  layer_norm_kernels().backward(floats(as_float(dy)), from.data<float>(), floats(as_float(gamma)), floats(mean),
-                                rstd.data<float>(), floats(dx), floats(dgamma), floats(dbeta), rows, n);
-  return {want_x ? dx.to(x.dtype()) : dx, total(dgamma, shape), total(dbeta, shape)};
+  layer_norm_kernels().backward(x.dtype(), g.address(), from.address(), more.defined() ? more.address() : nullptr,
+                                floats(as_float(gamma)), floats(mean), rstd.data<float>(),
+                                want_x ? dx.address() : nullptr, floats(dgamma), floats(dbeta), rows, n);
+  return {dx, total(dgamma, shape), total(dbeta, shape)};
 }
 
 }  // namespace nonet

@@ -9,8 +9,10 @@
 //   g = dy gamma,  dx = r (g - [mean(g)] - h mean(g h)), the bracket only if centred
 //   dgamma = sum over rows of dy h,  dbeta = sum over rows of dy
 //
-// float32 arithmetic; bfloat16 is converted. Saved for the backward pass: x, m, r. dgamma and dbeta are summed within
-// blocks of layer_norm_block rows and then by the tree of reduce.h, whatever the number of threads.
+// float32 or bfloat16 in memory, float32 arithmetic. Saved for the backward pass: x, m, r. dgamma and dbeta are summed
+// within blocks of layer_norm_block rows and then by the tree of reduce.h, whatever the number of threads.
+//
+// With a residual x is the sum of two arrays, which is a result too: its own gradient is added to dx.
 #pragma once
 
 #include "base/kernel.h"
@@ -20,13 +22,14 @@ namespace nonet {
 constexpr int64_t layer_norm_block = 64;  // rows
 
 struct LayerNormKernels {
-  // y, x: [rows, n] (y may be x); gamma, beta: [n] or null; mean (null: RMS), rstd: [rows].
-  void (*forward)(const float* x, const float* gamma, const float* beta, float* y, float* mean, float* rstd,
-                  int64_t rows, int64_t n, float eps);
-  // dx: [rows, n], may be dy; dgamma, dbeta: [ceil(rows / layer_norm_block), n], one partial sum per block. Each may be
-  // null if it is not wanted; mean is null for RMS.
-  void (*backward)(const float* dy, const float* x, const float* gamma, const float* mean, const float* rstd, float* dx,
-                   float* dgamma, float* dbeta, int64_t rows, int64_t n);
+  // y, x: [rows, n] of the dtype (y may be x); gamma, beta: [n] or null; mean (null: RMS), rstd: [rows]. residual: like
+  // x, or null; with it sum = x + residual, which is what is normalised.
+  void (*forward)(DType dtype, const void* x, const void* residual, void* sum, const float* gamma, const float* beta,
+                  void* y, float* mean, float* rstd, int64_t rows, int64_t n, float eps);
+  // dx: [rows, n], may be dy; dsum: what is added to it, or null; dgamma, dbeta: [ceil(rows / layer_norm_block), n],
+  // one partial sum per block. Each may be null if it is not wanted; mean is null for RMS.
+  void (*backward)(DType dtype, const void* dy, const void* x, const void* dsum, const float* gamma, const float* mean,
+                   const float* rstd, void* dx, float* dgamma, float* dbeta, int64_t rows, int64_t n);
 };
 NONET_KERNELS(LayerNormKernels, layer_norm_kernels);
 

@@ -1,17 +1,15 @@
 // Channels side by side: a vector holds channels, and whatever is summed is summed down the pixels.
-#include "ops/norm/channel_norm.h"
-#include "simd/vec.h"
+#include "ops/norm/incoming.h"
 
 namespace nonet::NONET_NS {
 
 namespace {
 
-constexpr int64_t channel_part = 256;  // channels of a unit of work
+constexpr int64_t channel_part = 512;  // channels of a unit of sums
 constexpr int64_t grain = 16384;       // elements per task
 constexpr int64_t first_pixels = 16;   // whose mean is the origin of a part
-constexpr int step = 8;                // pixels between a load and a store of the sums
 
-// The channels [channel, channel + channels) of the pixels of one part.
+// ---------------------------------------------------------------- sums: some channels of the pixels of one part
 struct Unit {
   int64_t at;       // offset of the first element
   int64_t pixels;   // in the part
@@ -40,39 +38,40 @@ void for_units(const Pixels& p, const Body& body) {
   });
 }
 
-// body(Count, first pixel of the group) for groups of `step` pixels, then for the rest one by one.
 template <int n>
 struct Count {
   static constexpr int value = n;
 };
-template <class Body>
+// body(Count<n>, first, step): pixels first + k step for k < n, all of them in groups of `streams` and the rest one by
+// one. The pixels of a group lie far apart, so that each is a stream through memory of its own: what prefetchers
+// follow, unlike a few neighbours that are read by turns.
+template <int streams, class Body>
 NONET_INLINE void for_groups(int64_t pixels, const Body& body) {
-  int64_t i = 0;
-  for (; i + step <= pixels; i += step) body(Count<step>{}, i);
-  for (; i < pixels; ++i) body(Count<1>{}, i);
+  const int64_t step = pixels / streams;
+  for (int64_t i = 0; i < step; ++i) body(Count<streams>{}, i, step);
+  for (int64_t i = step * streams; i < pixels; ++i) body(Count<1>{}, i, (int64_t)0);
 }
 
-// ---------------------------------------------------------------- statistics
 template <class T>
 void part_moments(const T* x, int64_t stride, int64_t pixels, float* origin, float* sum, float* squares, int64_t n) {
   const int64_t first = pixels < first_pixels ? pixels : first_pixels;
   const F share = broadcast(1.f / (float)first);
-  for_vectors(n, [&](int64_t i, int64_t lanes) {
+  for_vectors(n, [=](int64_t i, int64_t lanes) {
     F total[2] = {};
     for (int64_t j = 0; j < first; ++j) total[j & 1] += load_lanes(x + j * stride + i, lanes);
     store_lanes(origin + i, (total[0] + total[1]) * share, lanes);
     store_lanes(sum + i, F{}, lanes);
     store_lanes(squares + i, F{}, lanes);
   });
-  for_groups(pixels, [&](auto count, int64_t j) {
-    const T* row = x + j * stride;
-    for_vectors(n, [&](int64_t i, int64_t lanes) {
+  for_groups<8>(pixels, [&](auto count, int64_t first_pixel, int64_t step) {
+    const T* row = x + first_pixel * stride;
+    for_vectors(n, [=](int64_t i, int64_t lanes) {
       const F from = load_lanes(origin + i, lanes);
       F s{};
       F q = load_lanes(squares + i, lanes);
 #pragma GCC unroll 8
       for (int k = 0; k < decltype(count)::value; ++k) {
-        const F d = load_lanes(row + k * stride + i, lanes) - from;
+        const F d = load_lanes(row + k * step * stride + i, lanes) - from;
         s += d;
         q = fma(d, d, q);
       }
@@ -90,65 +89,27 @@ void moments(const T* x, float* parts, const Pixels& p) {
   });
 }
 
-// ---------------------------------------------------------------- maps
 template <class T>
-void apply(const T* x, const T* residual, T* y, const float* mean, const float* scale, const float* shift, bool relu,
-           const Pixels& p) {
-  for_units(p, [&](const Unit& u) {
-    for_groups(u.pixels, [&](auto count, int64_t j) {
-      const int64_t at = u.at + j * p.channels;
-      for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
-        const F m = load_lanes(mean + u.table + i, lanes);
-        const F a = load_lanes(scale + u.table + i, lanes);
-        const F b = load_lanes(shift + u.table + i, lanes);
-#pragma GCC unroll 8
-        for (int k = 0; k < decltype(count)::value; ++k) {
-          const int64_t e = at + k * p.channels + i;
-          F z = fma(load_lanes(x + e, lanes) - m, a, b);
-          if (residual != nullptr) z += load_lanes(residual + e, lanes);
-          store_lanes(y + e, relu ? (z < 0.f ? F{} : z) : z, lanes);
-        }
-      });
-    });
-  });
-}
-
-// What is known of dz: its value for an element, whose x - m is given.
-template <class T>
-struct Incoming {
-  const T* dy;
-  const T* y;
-  bool relu;
-
-  NONET_INLINE F value(const Incoming& in, int64_t e, F distance, F a, F b, int64_t lanes) {
-    const F d = load_lanes(in.dy + e, lanes);
-    if (!in.relu) return d;
-    const F z = in.y != nullptr ? load_lanes(in.y + e, lanes) : fma(distance, a, b);
-    return z <= 0.f ? F{} : d;
-  }
-};
-
-template <class T>
-void sums(const Incoming<T>& in, const T* x, const float* mean, const float* scale, const float* shift, T* dz,
+void sums(const Incoming<T> in, const T* x, const float* mean, const float* scale, const float* shift, T* dz,
           float* parts, const Pixels& p) {
   for_units(p, [&](const Unit& u) {
     float* dots = parts + u.part * 2 * p.channels + u.channel;
     float* totals = dots + p.channels;
-    for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
+    for_vectors(u.channels, [=](int64_t i, int64_t lanes) {
       store_lanes(dots + i, F{}, lanes);
       store_lanes(totals + i, F{}, lanes);
     });
-    for_groups(u.pixels, [&](auto count, int64_t j) {
-      const int64_t at = u.at + j * p.channels;
-      for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
+    for_groups<4>(u.pixels, [&](auto count, int64_t first, int64_t step) {
+      const int64_t at = u.at + first * p.channels;
+      for_vectors(u.channels, [=](int64_t i, int64_t lanes) {
         const F m = load_lanes(mean + u.table + i, lanes);
         const F a = load_lanes(scale + u.table + i, lanes);
         const F b = in.relu ? load_lanes(shift + u.table + i, lanes) : F{};
         F dot{};
         F total{};
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int k = 0; k < decltype(count)::value; ++k) {
-          const int64_t e = at + k * p.channels + i;
+          const int64_t e = at + k * step * p.channels + i;
           const F distance = load_lanes(x + e, lanes) - m;
           const F d = Incoming<T>::value(in, e, distance, a, b, lanes);
           if (dz != nullptr) store_lanes(dz + e, d, lanes);
@@ -162,27 +123,54 @@ void sums(const Incoming<T>& in, const T* x, const float* mean, const float* sca
   });
 }
 
+// ---------------------------------------------------------------- maps: one pixel after the other
+// body(offset of a pixel's first element, offset of its tables). From the last block of pixels to the first: a pass
+// over the same arrays has just gone the other way, and what it read last is still in a cache.
+template <class Body>
+void for_pixels(const Pixels& p, const Body& body) {
+  const int64_t count = p.images * p.pixels;
+  parallel_for(count, 1 + grain / p.channels, [&](int64_t begin, int64_t end) {
+    const int64_t last = count - begin;
+    int64_t pixel = count - end;
+    int64_t image = pixel / p.pixels;
+    int64_t next = (image + 1) * p.pixels;
+    for (; pixel < last; ++pixel) {
+      if (pixel == next) {
+        ++image;
+        next += p.pixels;
+      }
+      body(pixel * p.channels, image * p.table_step);
+    }
+  });
+}
+
 template <class T>
-void gradient(const Incoming<T>& in, const T* x, const float* mean, const float* scale, const float* shift,
+void apply(const T* x, const T* residual, T* y, const float* mean, const float* scale, const float* shift, bool relu,
+           const Pixels& p) {
+  for_pixels(p, [&](int64_t at, int64_t table) {
+    for_vectors(p.channels, [=](int64_t i, int64_t lanes) {
+      const F m = load_lanes(mean + table + i, lanes);
+      F z = fma(load_lanes(x + at + i, lanes) - m, load_lanes(scale + table + i, lanes),
+                load_lanes(shift + table + i, lanes));
+      if (residual != nullptr) z += load_lanes(residual + at + i, lanes);
+      store_lanes(y + at + i, relu ? (z < 0.f ? F{} : z) : z, lanes);
+    });
+  });
+}
+
+template <class T>
+void gradient(const Incoming<T> in, const T* x, const float* mean, const float* scale, const float* shift,
               const float* slope, const float* offset, T* dx, const Pixels& p) {
   const bool distances = slope != nullptr || (in.relu && in.y == nullptr);
-  for_units(p, [&](const Unit& u) {
-    for_groups(u.pixels, [&](auto count, int64_t j) {
-      const int64_t at = u.at + j * p.channels;
-      for_vectors(u.channels, [&](int64_t i, int64_t lanes) {
-        const F m = load_lanes(mean + u.table + i, lanes);
-        const F a = load_lanes(scale + u.table + i, lanes);
-        const F b = in.relu ? load_lanes(shift + u.table + i, lanes) : F{};
-        const F s = slope != nullptr ? load_lanes(slope + u.table + i, lanes) : F{};
-        const F o = slope != nullptr ? load_lanes(offset + u.table + i, lanes) : F{};
-#pragma GCC unroll 8
-        for (int k = 0; k < decltype(count)::value; ++k) {
-          const int64_t e = at + k * p.channels + i;
-          const F distance = distances ? load_lanes(x + e, lanes) - m : F{};
-          const F d = Incoming<T>::value(in, e, distance, a, b, lanes);
-          store_lanes(dx + e, slope != nullptr ? fma(d, a, fma(distance, s, o)) : d * a, lanes);
-        }
-      });
+  for_pixels(p, [&](int64_t at, int64_t table) {
+    for_vectors(p.channels, [=](int64_t i, int64_t lanes) {
+      const F a = load_lanes(scale + table + i, lanes);
+      const F b = in.relu ? load_lanes(shift + table + i, lanes) : F{};
+      const F distance = distances ? load_lanes(x + at + i, lanes) - load_lanes(mean + table + i, lanes) : F{};
+      const F d = Incoming<T>::value(in, at + i, distance, a, b, lanes);
+      if (slope == nullptr) return store_lanes(dx + at + i, d * a, lanes);
+      const F line = fma(distance, load_lanes(slope + table + i, lanes), load_lanes(offset + table + i, lanes));
+      store_lanes(dx + at + i, fma(d, a, line), lanes);
     });
   });
 }

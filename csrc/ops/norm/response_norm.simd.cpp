@@ -54,7 +54,7 @@ void for_tiles(const ResponseNorm& r, int arrays, const Body& body) {
 template <class T>
 void gather(const T* from, float* to, const ResponseNorm& r, const Tile& t) {
   for (int64_t c = 0; c < r.channels; ++c) {
-    for_vectors(t.lanes, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.lanes, [=](int64_t i, int64_t lanes) {
       store_lanes(to + c * t.lanes + i, load_lanes(from + t.at + c * r.inner + i, lanes), lanes);
     });
   }
@@ -62,7 +62,7 @@ void gather(const T* from, float* to, const ResponseNorm& r, const Tile& t) {
 template <class T>
 void scatter(const float* from, T* to, const ResponseNorm& r, const Tile& t) {
   for (int64_t c = 0; c < r.channels; ++c) {
-    for_vectors(t.lanes, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.lanes, [=](int64_t i, int64_t lanes) {
       store_lanes(to + t.at + c * r.inner + i, load_lanes(from + c * t.lanes + i, lanes), lanes);
     });
   }
@@ -93,11 +93,11 @@ void forward(const T* x, T* y, const ResponseNorm& r) {
   for_tiles(r, 2, [&](const Tile& t, float* v, int64_t size) {
     float* squares = v + size;
     gather(x, v, r, t);
-    for_vectors(t.n, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.n, [=](int64_t i, int64_t lanes) {
       const F a = load_lanes(v + i, lanes);
       store_lanes(squares + i, a * a, lanes);
     });
-    for_vectors(t.n, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.n, [=](int64_t i, int64_t lanes) {
       const F d = fma(window(squares, i, w.low, w.high, t, lanes), scale, broadcast(r.k));
       store_lanes(v + i, load_lanes(v + i, lanes) * power(d, r.beta), lanes);
     });
@@ -116,17 +116,17 @@ void backward(const T* dy, const T* x, T* dx, const ResponseNorm& r) {
     float* own = v + 3 * size;    // dy, then dy d^-beta
     gather(x, v, r, t);
     gather(dy, own, r, t);
-    for_vectors(t.n, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.n, [=](int64_t i, int64_t lanes) {
       const F a = load_lanes(v + i, lanes);
       store_lanes(squares + i, a * a, lanes);
     });
-    for_vectors(t.n, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.n, [=](int64_t i, int64_t lanes) {
       const F d = fma(window(squares, i, w.low, w.high, t, lanes), scale, broadcast(r.k));
       const F g = load_lanes(own + i, lanes) * power(d, r.beta);
       store_lanes(own + i, g, lanes);
       store_lanes(terms + i, g * load_lanes(v + i, lanes) / d, lanes);
     });
-    for_vectors(t.n, [&](int64_t i, int64_t lanes) {
+    for_vectors(t.n, [=](int64_t i, int64_t lanes) {
       // x_c is in the sums of the channels from c - high to c + low.
       const F sum = window(terms, i, w.high, w.low, t, lanes);
       store_lanes(own + i, fma(load_lanes(v + i, lanes) * factor, sum, load_lanes(own + i, lanes)), lanes);

@@ -1,5 +1,5 @@
 // Positions side by side: slices are runs of memory.
-#include "ops/norm/channel_norm.h"
+#include "ops/norm/incoming.h"
 #include "simd/fold.h"
 #include "simd/transpose.h"
 
@@ -155,8 +155,8 @@ NONET_INLINE Map map_of(const SliceNorm& norm, const Slices& s, int64_t slice, i
 }
 
 template <class T>
-void apply(const T* x, const T* residual, T* y, int64_t n, const Map& map, bool relu) {
-  for_vectors(n, [&](int64_t i, int64_t lanes) {
+void apply(const T* x, const T* residual, T* y, int64_t n, const Map map, bool relu) {
+  for_vectors(n, [=](int64_t i, int64_t lanes) {
     F z = fma(load_lanes(x + i, lanes) - map.mean, map.scale, map.shift);
     if (residual != nullptr) z += load_lanes(residual + i, lanes);
     store_lanes(y + i, relu ? (z < 0.f ? F{} : z) : z, lanes);
@@ -230,37 +230,27 @@ struct Backward {
   float* sums;
   const Slices& s;
 
-  NONET_INLINE const T* x_of(const Backward& b) { return static_cast<const T*>(b.norm.x); }
-  // dz for the elements from offset e, whose distances from the mean are given.
-  NONET_INLINE F incoming(const Backward& b, int64_t e, F distance, const Map& map, int64_t lanes) {
-    const F d = load_lanes(b.dy + e, lanes);
-    if (!b.norm.relu) return d;
-    const auto* y = static_cast<const T*>(b.norm.y);
-    const F z = y != nullptr ? load_lanes(y + e, lanes) : fma(distance, map.scale, map.shift);
-    return z <= 0.f ? F{} : d;
-  }
   NONET_INLINE Map map(const Backward& b, int64_t slice, int64_t run) {
     return map_of(b.norm, b.s, slice, run, b.mean[slice], b.rstd[slice]);
   }
 
-  static GradientSums part_sums(const Backward& b, const Part& part, const Map& map) {
+  static GradientSums part_sums(const T* x, const Incoming<T> in, T* dz, int64_t n, const Map map) {
     F dot[2] = {};
     F total[2] = {};
     const auto vector = [&](int64_t i, int64_t lanes, int k) {
-      const int64_t e = part.at + i;
-      const F distance = load_lanes(x_of(b) + e, lanes) - map.mean;
-      const F d = incoming(b, e, distance, map, lanes);
-      if (b.dz != nullptr) store_lanes(b.dz + e, d, lanes);
+      const F distance = load_lanes(x + i, lanes) - map.mean;
+      const F d = Incoming<T>::value(in, i, distance, map.scale, map.shift, lanes);
+      if (dz != nullptr) store_lanes(dz + i, d, lanes);
       const F product = lanes == width ? d * distance : keep_lanes(d * distance, lanes, 0.f);  // 0 times inf is NaN
       dot[k] += product;
       total[k] += d;  // 0 in the lanes beyond the part
     };
     int64_t i = 0;
-    for (; i + 2 * width <= part.n; i += 2 * width) {
+    for (; i + 2 * width <= n; i += 2 * width) {
       vector(i, width, 0);
       vector(i + width, width, 1);
     }
-    for (; i < part.n; i += width) vector(i, part.n - i < width ? part.n - i : width, 0);
+    for (; i < n; i += width) vector(i, n - i < width ? n - i : width, 0);
     const Pair sums = sum2(dot[0] + dot[1], total[0] + total[1]);
     return {sums.first, sums.second};
   }
@@ -268,7 +258,10 @@ struct Backward {
   static void take(const Backward& b, GradientSums* parts, int64_t slice, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const Part part = part_of(b.s, slice, i);
-      parts[i] = part_sums(b, part, map(b, slice, part.run));
+      const auto* y = static_cast<const T*>(b.norm.y);
+      const Incoming<T> in{b.dy + part.at, y != nullptr ? y + part.at : nullptr, b.norm.relu};
+      parts[i] = part_sums(static_cast<const T*>(b.norm.x) + part.at, in, b.dz != nullptr ? b.dz + part.at : nullptr,
+                           part.n, map(b, slice, part.run));
     }
   }
   // The gradients of the slice's channels; returns the means that dx wants, of g (x - m) and of g.
@@ -302,16 +295,19 @@ struct Backward {
     const double r = b.rstd[slice];
     const F slope = broadcast((float)(-r * r * r * means.dot));
     const F offset = broadcast((float)(-r * means.sum));
-    const T* dz = b.dz != nullptr ? b.dz : b.dy;
-    const bool masked = b.dz == nullptr && b.norm.relu;
+    const auto* x = static_cast<const T*>(b.norm.x);
+    const Incoming<T> in{b.dz != nullptr ? b.dz : b.dy, static_cast<const T*>(b.norm.y),
+                         b.dz == nullptr && b.norm.relu};
+    const bool given = b.given;
+    T* dx = b.dx;
     for (int64_t k = first; k < last; ++k) {
       const Part part = part_of(b.s, slice, k);
       const Map m = map(b, slice, part.run);
-      for_vectors(part.n, [&](int64_t i, int64_t lanes) {
+      for_vectors(part.n, [=](int64_t i, int64_t lanes) {
         const int64_t e = part.at + i;
-        const F distance = load_lanes(x_of(b) + e, lanes) - m.mean;
-        const F d = masked ? incoming(b, e, distance, m, lanes) : load_lanes(dz + e, lanes);
-        store_lanes(b.dx + e, b.given ? d * m.scale : fma(d, m.scale, fma(distance, slope, offset)), lanes);
+        const F distance = load_lanes(x + e, lanes) - m.mean;
+        const F d = Incoming<T>::value(in, e, distance, m.scale, m.shift, lanes);
+        store_lanes(dx + e, given ? d * m.scale : fma(d, m.scale, fma(distance, slope, offset)), lanes);
       });
     }
   }

@@ -114,7 +114,7 @@ from nonet.ops.memory import (
     set_cache_budget,
     synchronize,
 )
-from nonet.ops.norm import layer_norm, rms_norm
+from nonet.ops.norm import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from nonet.ops.pad import pad
 from nonet.ops.precision import autocast, get_matmul_precision, is_autocast_enabled, set_matmul_precision
 from nonet.ops.random import (
@@ -236,6 +236,8 @@ __all__ = [
     "abs",
     "absolute",
     "add",
+    "add_layer_norm",
+    "add_rms_norm",
     "addmm",
     "all",
     "alpha_dropout",
