@@ -221,6 +221,14 @@ def test_fuse_neighbours():
     check_fused(trained(sequence, 4, 3, 9), x_of(4, 3, 9), 1)
 
 
+def test_fuse_transposed_convolutions():
+    model = nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 4, stride=2, groups=2, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(2),
+        nn.ConvTranspose1d(6, 3, 3), nn.BatchNorm1d(3),
+    )  # fmt: skip
+    check_fused(trained(model, 3, 4, 5, 5), x_of(3, 4, 5, 5), 2)
+
+
 def test_fuse_leaves_alone_what_is_no_pair():
     shared = nn.Conv2d(3, 3, 1)
     model = nn.Sequential(shared, nn.BatchNorm2d(3), shared, nn.BatchNorm2d(3))

@@ -12,7 +12,7 @@ import numpy as np
 from nonet.nn import module as _module
 from nonet.nn.batchnorm import BatchNorm1d, BatchNorm2d
 from nonet.nn.container import Sequential
-from nonet.nn.conv import Conv1d, Conv2d
+from nonet.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from nonet.nn.fusion import Folded
 from nonet.nn.linear import Linear
 from nonet.nn.module import Module
@@ -27,6 +27,8 @@ Model = TypeVar("Model", bound=Module)
 _FOLDS: dict[type, tuple[type, int | None]] = {
     Conv1d: (BatchNorm1d, 3),
     Conv2d: (BatchNorm2d, None),
+    ConvTranspose1d: (BatchNorm1d, 3),
+    ConvTranspose2d: (BatchNorm2d, None),
     Linear: (BatchNorm1d, 2),
 }
 
@@ -35,10 +37,11 @@ def fuse(model: Model, *inputs: Any) -> Model:
     """A copy of the model for inference, in eval mode, whose batch normalisations are folded into the layers in front
     of them: w gamma / sqrt(var + eps), and the bias likewise. Results are equal but for rounding.
 
-    Folded are BatchNorm1d behind Linear or Conv1d, and BatchNorm2d behind Conv2d, where nothing else reads the layer's
-    result: neighbours in a Sequential, the pairs of children that a module's class names in `fold_pairs`, and, if
-    inputs are given, whatever a run of model(*inputs) shows to be such a pair. In the folded one's place stands a
-    module without parameters, so the keys of the state_dict are fewer. Errors: those of model(*inputs).
+    Folded are BatchNorm1d behind Linear, Conv1d or ConvTranspose1d, and BatchNorm2d behind Conv2d or ConvTranspose2d,
+    where nothing else reads the layer's result: neighbours in a Sequential, the pairs of children that a module's class
+    names in `fold_pairs`, and, if inputs are given, whatever a run of model(*inputs) shows to be such a pair. In the
+    folded one's place stands a module without parameters, so the keys of the state_dict are fewer. Errors: those of
+    model(*inputs).
     """
     out = copy.deepcopy(model).eval()
     pairs = [*_named_pairs(out), *(_traced_pairs(out, inputs) if inputs else ())]
@@ -81,7 +84,8 @@ def _foldable(layer: Any, norm: Any) -> bool:
     kind = _FOLDS.get(type(layer), (None, None))[0]
     if type(norm) is not kind or "forward" in vars(layer) or "forward" in vars(norm):
         return False
-    return norm.running_mean is not None and layer.weight.shape[0] == norm.num_features
+    outputs = layer.out_features if type(layer) is Linear else layer.out_channels
+    return norm.running_mean is not None and outputs == norm.num_features
 
 
 def _named_pairs(model: Module) -> Iterator[tuple[Any, Any]]:
@@ -167,10 +171,13 @@ def _fold(layer: Any, norm: Any) -> None:
     gain = values(norm.weight, 1) / np.sqrt(values(norm.running_var, 1) + norm.eps)
     weight = values(layer.weight, 0)
     bias = (values(layer.bias, 0) - values(norm.running_mean, 0)) * gain + values(norm.bias, 0)
-    for name, folded in (
-        ("weight", weight * gain.reshape((-1,) + (1,) * (weight.ndim - 1))),
-        ("bias", bias),
-    ):
+    if isinstance(layer, (ConvTranspose1d, ConvTranspose2d)):  # [in, out / groups, …]
+        groups = layer.groups
+        factors = np.repeat(gain.reshape(groups, -1), len(weight) // groups, axis=0)
+        factors = factors.reshape(factors.shape + (1,) * (weight.ndim - 2))
+    else:
+        factors = gain.reshape((-1,) + (1,) * (weight.ndim - 1))
+    for name, folded in (("weight", weight * factors), ("bias", bias)):
         like = layer.weight
         setattr(
             layer, name, Parameter(tensor(folded, dtype=like.dtype, device=like.device), like.requires_grad)

@@ -57,9 +57,9 @@ def batch_norm_act(
     x = as_tensor(input)
     if training:
         _check_values(x, x.array.numel // x.shape[1] if x.ndim > 1 and x.shape[1] else 0, "batch_norm")
-    running = None if running_mean is None else as_tensor(running_mean)
-    running2 = None if running_var is None else as_tensor(running_var)
-    shortcut = None if residual is None else as_tensor(residual)
+    running = None if running_mean is None else as_tensor(running_mean, device=x.device)
+    running2 = None if running_var is None else as_tensor(running_var, device=x.device)
+    shortcut = None if residual is None else as_tensor(residual, device=x.device)
     options = (0, eps, not training, activation is not None, "batch_norm")
     return _normalize(x, shortcut, weight, bias, running, running2, momentum, options)
 
@@ -86,8 +86,8 @@ def instance_norm(
         for size in x.shape[2:]:
             places *= size
         _check_values(x, places, "instance_norm")
-    running = None if running_mean is None else as_tensor(running_mean)
-    running2 = None if running_var is None else as_tensor(running_var)
+    running = None if running_mean is None else as_tensor(running_mean, device=x.device)
+    running2 = None if running_var is None else as_tensor(running_var, device=x.device)
     groups = x.shape[1] if use_input_stats and x.ndim > 1 else 0
     options = (groups, eps, not use_input_stats, False, "instance_norm")
     return _normalize(x, None, weight, bias, running, running2, momentum, options)
