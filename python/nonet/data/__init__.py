@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from nonet.data.buckets import BucketLoader, StreamLoader, pad_batch
+from nonet.data.corpus import (
+    TEXT_FILES,
+    Corpus,
+    WordVocab,
+    bigram_nats,
+    load_corpus,
+    sentence,
+    split_text,
+    words,
+)
 from nonet.data.dataset import ArrayDataset, Splits, holdout
 from nonet.data.digits import load_digits
 from nonet.data.errors import DataError, MissingDataError
@@ -9,7 +20,9 @@ from nonet.data.folder import FOLDER_FILES, fit_square, load_folder
 from nonet.data.idx import IDX_FILES, load_idx, read_idx
 from nonet.data.loader import Batch, DataLoader
 from nonet.data.normalization import mean_std, normalize
+from nonet.data.pairs import MULTI30K_FILES, TSV_FILES, Pairs, load_pairs, number_words
 from nonet.data.pennfudan import PENNFUDAN_FILES, load_pennfudan
+from nonet.data.polymusic import KEYS, MUSIC_FILES, Music, load_music
 from nonet.data.registry import FILES, SCENE_SETS, SETS, load, load_scenes
 from nonet.data.scenes import (
     IGNORED,
@@ -24,7 +37,10 @@ from nonet.data.scenes import (
     random_window,
     scene_arrays,
 )
+from nonet.data.series import SERIES_FILES, Series, load_series, windows
 from nonet.data.shapes import load_shapes
+from nonet.data.spectrogram import log_mel, mel_filters
+from nonet.data.speech import FSDD_FILES, DigitStrings, Recording, Recordings, load_fsdd
 from nonet.data.table import Table, read_table
 from nonet.data.text import CharVocab, read_lines, read_text, read_tsv
 from nonet.data.transforms import compose, pad, random_crop, random_flip, random_shift, resize, upsample
@@ -32,22 +48,40 @@ from nonet.data.transforms import compose, pad, random_crop, random_flip, random
 __all__ = [
     "FILES",
     "FOLDER_FILES",
+    "FSDD_FILES",
     "IDX_FILES",
     "IGNORED",
+    "KEYS",
+    "MULTI30K_FILES",
+    "MUSIC_FILES",
     "NO_BOX",
     "PENNFUDAN_FILES",
     "SCENE_SETS",
+    "SERIES_FILES",
     "SETS",
+    "TEXT_FILES",
+    "TSV_FILES",
     "ArrayDataset",
     "Batch",
+    "BucketLoader",
     "CharVocab",
+    "Corpus",
     "DataError",
     "DataLoader",
+    "DigitStrings",
     "MissingDataError",
+    "Music",
+    "Pairs",
+    "Recording",
+    "Recordings",
     "Scene",
     "Scenes",
+    "Series",
     "Splits",
+    "StreamLoader",
     "Table",
+    "WordVocab",
+    "bigram_nats",
     "compose",
     "cut",
     "cut_boxes",
@@ -56,15 +90,24 @@ __all__ = [
     "fitted",
     "holdout",
     "load",
+    "load_corpus",
     "load_digits",
     "load_folder",
+    "load_fsdd",
     "load_idx",
+    "load_music",
+    "load_pairs",
     "load_pennfudan",
     "load_scenes",
+    "load_series",
     "load_shapes",
+    "log_mel",
     "mean_std",
+    "mel_filters",
     "normalize",
+    "number_words",
     "pad",
+    "pad_batch",
     "random_colors",
     "random_crop",
     "random_flip",
@@ -77,5 +120,9 @@ __all__ = [
     "read_tsv",
     "resize",
     "scene_arrays",
+    "sentence",
+    "split_text",
     "upsample",
+    "windows",
+    "words",
 ]

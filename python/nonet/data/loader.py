@@ -133,10 +133,9 @@ class DataLoader:
         }
 
     def _run(self, epoch: int, start: int) -> Iterator[Batch]:
-        n = self._samples
-        order = permutation(n, "order", self.seed, epoch) if self.shuffle else np.arange(n)
+        order = self._order(epoch)
         for batch in range(start, len(self)):
-            arrays = self._load(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+            arrays = self._load(order[batch * self.batch_size : (batch + 1) * self.batch_size], epoch)
             if self.transform is not None:
                 arrays = _checked(self.transform(generator("transform", self.seed, epoch, batch), *arrays))
             self._batch = batch + 1
@@ -147,7 +146,13 @@ class DataLoader:
                 )
         self._epoch, self._batch = epoch + 1, 0
 
-    def _load(self, index: NDArray[Any]) -> Batch:
+    def _order(self, epoch: int) -> NDArray[Any]:
+        """The samples in the order of an epoch."""
+        n = self._samples
+        return permutation(n, "order", self.seed, epoch) if self.shuffle else np.arange(n)
+
+    def _load(self, index: NDArray[Any], epoch: int) -> Batch:
+        """The batch of these samples."""
         if self._fields:
             return tuple(np.take(field, index, axis=0) for field in self._fields)
         return _stack([self.dataset[int(i)] for i in index], index)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from nonet.data.corpus import TEXT_FILES
 from nonet.data.dataset import Splits
 from nonet.data.digits import load_digits
 from nonet.data.errors import DataError
 from nonet.data.files import PathLike
 from nonet.data.folder import FOLDER_FILES, load_folder
 from nonet.data.idx import IDX_FILES, load_idx
+from nonet.data.pairs import MULTI30K_FILES, TSV_FILES
 from nonet.data.pennfudan import PENNFUDAN_FILES, load_pennfudan
 from nonet.data.scenes import Scenes
+from nonet.data.series import SERIES_FILES
 from nonet.data.shapes import load_shapes
+from nonet.data.speech import FSDD_FILES
 
 SETS = ("digits", "mnist", "folder")
 SCENE_SETS = ("shapes", "pennfudan")
-FILES = {"mnist": IDX_FILES, "folder": FOLDER_FILES, "pennfudan": PENNFUDAN_FILES}  # of sets that need some
+FILES = {  # of sets that need some
+    "mnist": IDX_FILES,
+    "folder": FOLDER_FILES,
+    "pennfudan": PENNFUDAN_FILES,
+    "jsb": "jsb_chorales.npz",
+    "nottingham": "nottingham.npz",
+    "ett": SERIES_FILES,
+    "text": TEXT_FILES,
+    "fsdd": FSDD_FILES,
+    "multi30k": MULTI30K_FILES,
+    "tsv": TSV_FILES,
+}
 
 
 def load(

@@ -6,13 +6,13 @@ of its counter.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["order", "transform", "holdout", "shapes"]
-_STREAMS: dict[Purpose, int] = {"order": 0, "transform": 1, "holdout": 2, "shapes": 3}
+Purpose = Literal["order", "transform", "holdout", "shapes", "buckets", "numbers", "strings", "offset"]
+_STREAMS: dict[Purpose, int] = {name: number for number, name in enumerate(get_args(Purpose))}
 MAX_SEED = 2**64 - 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nonet.io.atomic import naming, remove_leftovers, replacing, sync_folder, write_bytes, write_text
+from nonet.io.audio import read_audio
 from nonet.io.errors import FileError, MissingFileError
 from nonet.io.image import MissingExtraError, read_image, write_png
 from nonet.io.pth import load_pth
@@ -20,6 +21,7 @@ __all__ = [
     "map_tensors",
     "naming",
     "pack",
+    "read_audio",
     "read_image",
     "remove_leftovers",
     "replacing",
