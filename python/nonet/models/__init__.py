@@ -7,6 +7,7 @@ from nonet.models.ann import MLP
 from nonet.models.convert import CONVERTIBLE, convert
 from nonet.models.detector import Detector, decode_boxes, detection_loss, encode_boxes
 from nonet.models.lenet import LeNet5
+from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier, step_mask
 from nonet.models.registry import (
     ARCHITECTURES,
     VARIANTS,
@@ -16,12 +17,24 @@ from nonet.models.registry import (
     save_model,
 )
 from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from nonet.models.sampling import beam_search, sample
+from nonet.models.seq2seq import AdditiveAttention, DotAttention, Seq2Seq
 from nonet.models.summary import Layer, observing, summary
 from nonet.models.unet import UNet, segmentation_loss
 from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from nonet.models.weights import Matching, load_weights, match_weights, read_weights
 
 __all__ = [
+    "step_mask",
+    "Seq2Seq",
+    "DotAttention",
+    "AdditiveAttention",
+    "sample",
+    "beam_search",
+    "SequenceClassifier",
+    "MusicModel",
+    "LanguageModel",
+    "Forecaster",
     "ARCHITECTURES",
     "AlexNet",
     "CONVERTIBLE",

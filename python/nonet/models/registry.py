@@ -13,6 +13,8 @@ from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
 from nonet.models.detector import Detector
 from nonet.models.lenet import LeNet5
+from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier
+from nonet.models.seq2seq import Seq2Seq
 from nonet.models.unet import UNet
 from nonet.nn import Module
 
@@ -21,9 +23,14 @@ from nonet.nn import Module
 ARCHITECTURES: dict[str, type[Any]] = {
     "AlexNet": AlexNet,
     "Detector": Detector,
+    "Forecaster": Forecaster,
+    "LanguageModel": LanguageModel,
     "LeNet5": LeNet5,
     "MLP": MLP,
+    "MusicModel": MusicModel,
     "ResNet": resnet.ResNet,
+    "Seq2Seq": Seq2Seq,
+    "SequenceClassifier": SequenceClassifier,
     "UNet": UNet,
     "VGG": vgg.VGG,
 }

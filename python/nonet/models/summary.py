@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nonet import nn
 from nonet.nn import Module
 from nonet.nn import module as module_file
 from nonet.tensor import Tensor, as_tensor, no_grad
@@ -41,7 +42,8 @@ def summary(model: Module, input_shape: Sequence[int]) -> list[Layer]:
     """Runs `model` on zeros of `input_shape` (batch axis included) in evaluation mode; one entry per layer call.
 
     MACs are those of products: out x in features of a linear layer per row, kernel x in-channels per output of a
-    convolution; additions of biases, activations and pooling count nothing. Errors are those of the model.
+    convolution, the weights of recurrent layers per step; additions of biases, activations and pooling count nothing.
+    Errors are those of the model.
     """
     paths = {id(module): path for path, module in model.named_modules()}
     layers: list[Layer] = []
@@ -62,7 +64,12 @@ def summary(model: Module, input_shape: Sequence[int]) -> list[Layer]:
     model.eval()
     try:
         with no_grad(), observing(observe):
-            model(as_tensor(np.zeros(tuple(input_shape), np.float32)))
+            # Models whose inputs are not one array of numbers make an example themselves.
+            example = getattr(model, "example", None)
+            if example is not None:
+                model(*example(tuple(input_shape)))
+            else:
+                model(as_tensor(np.zeros(tuple(input_shape), np.float32)))
     finally:
         for module, training in modes:
             module.training = training
@@ -70,6 +77,8 @@ def summary(model: Module, input_shape: Sequence[int]) -> list[Layer]:
 
 
 def _macs(module: Module, args: tuple[Any, ...], output: tuple[int, ...]) -> int:
+    if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):
+        return math.prod(output[:-1]) * sum(p.numel() for p in module.parameters() if p.ndim == 2)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
         return 0
