@@ -186,7 +186,7 @@ def test_summary_of_ann(capsys):
 def test_summary_errors(tmp_path, capsys):
     _fails(
         capsys,
-        "expected a preset (ann, lenet5, resnet18, segment, detect) or a .safetensors file, got 'x'",
+        "or a .safetensors file, got 'x'",
         "summary",
         "x",
     )

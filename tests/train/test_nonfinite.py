@@ -55,11 +55,11 @@ def _poisoned_data(step, value=np.nan):
     transform.count, transform.live = -1, True
 
     class Loader(data.DataLoader):
-        def _load(self, index):
+        def _load(self, index, epoch):
             transform.count = (
                 self._epoch * 4 + self._batch
             )  # a function of the position, as a transform must be
-            return super()._load(index)
+            return super()._load(index, epoch)
 
     return Loader(clouds(), 16, shuffle=True, transform=transform)
 

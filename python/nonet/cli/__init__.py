@@ -66,14 +66,22 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
     _add_data(evaluate, "the one trained on")
     _add_device(evaluate)
-    predict = _add(commands, "predict", "what a model sees in files: classes, masks, boxes")
+    predict = _add(
+        commands, "predict", "what a model sees in files: classes, masks, boxes, forecasts, translations"
+    )
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument(
-        "files", metavar="FILE", nargs="+", help=".npy, idx (.gz), PGM, PPM; others with pillow"
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="images (.npy, idx, PGM, PPM; others with pillow), .csv, .txt, .wav",
     )
     _add_device(predict)
     predict.add_argument("--invert", action="store_true", help="the images are dark on a light ground")
     predict.add_argument("--out", metavar="DIR", help="write masks and pictures with boxes there")
+    _add_generate(
+        _add(commands, "generate", "what a model makes: text, music, a forecast with a plot, a translation")
+    )
     summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
     summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
     summary.add_argument("--data", metavar="NAME", help="the set that a preset is built for")
@@ -131,6 +139,23 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log too")
 
 
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="what a text begins with, or what is to be translated"
+    )
+    parser.add_argument("--input", metavar="FILE", help="rows to go on from, or lines to translate")
+    parser.add_argument("--length", type=_at_least_one, metavar="N", help="characters, words, frames, steps")
+    parser.add_argument("--temperature", type=_not_negative, metavar="X", help="default 1; 0: the likeliest")
+    parser.add_argument("--top-k", type=_at_least_one, metavar="K", help="draw from the K likeliest")
+    parser.add_argument("--top-p", type=_share, metavar="P", help="draw from the likeliest that make up P")
+    parser.add_argument("--beam", type=_at_least_one, metavar="N", help="width of the search, default 5")
+    parser.add_argument("--seed", type=_seed, metavar="S", default=0, help="default 0")
+    parser.add_argument("--count", type=_at_least_one, metavar="N", default=1, help="how many, default 1")
+    parser.add_argument("--out", metavar="FILE", help="write there and not to stdout")
+    _add_device(parser)
+
+
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "families", metavar="FAMILY", nargs="*", help="matmul, conv, models, mlp_step (default: all of them)"
@@ -168,6 +193,17 @@ def _integer(text: str, low: int, high: int) -> int:
     if not low <= value <= high:
         limit = f"at most {high}" if value > high else f"at least {low}"
         raise argparse.ArgumentTypeError(f"expected an integer of {limit}, got {text!r}")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text.strip() in ("0", "0.0") else _positive(text)
+
+
+def _share(text: str) -> float:
+    value = _positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at most 1, got {text!r}")
     return value
 
 

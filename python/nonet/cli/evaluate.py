@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         print(to_json(record))
     else:
         print(
-            f"{preset.metric} {record['value']:.4f}, loss {record['loss']:.4f} on {record['samples']} images of {name}"
+            f"{preset.metric} {record['value']:.4f}, loss {record['loss']:.4f} on {record['samples']} samples of {name}"
         )
     return OK
 

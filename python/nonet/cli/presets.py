@@ -24,6 +24,7 @@ class Preset:
     epochs, batch_size by data set
     lr, weight_decay   of AdamW; the rate rises over the first `warmup` share of the steps and falls on a cosine
     clip_norm          limit of the gradients' norm
+    keep               which parameters are reported: the "last", or the "best" on the validation part
     validation         share of the training part that is cut off for validation
     """
 
@@ -37,6 +38,7 @@ class Preset:
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip_norm: float | None = None
+    keep: str = "last"
     validation: float = 0.1
     metric: str
 
@@ -98,6 +100,66 @@ class ScenePreset(Preset):
     stretch: float = 1.15
     flip: Mapping[str, float] = field(default_factory=dict)
     colours: float = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencePreset(Preset):
+    """A model of sequences.
+
+    architecture   its name for `nonet.models.build`, `arguments` beside those that the data decide, by data set
+    block          steps that a language model sees at once, or that a forecaster looks back on, by data set
+    horizon        steps of a forecast, by data set
+    smoothing      label smoothing of translations; least: how often a word has to be there to have a code, by data set
+    beam           width of the search in translations and transcripts that are measured
+    """
+
+    architecture: str
+    arguments: Mapping[str, Mapping[str, Any]]
+    block: Mapping[str, int] = field(default_factory=dict)
+    horizon: Mapping[str, int] = field(default_factory=dict)
+    smoothing: float = 0.0
+    least: Mapping[str, int] = field(default_factory=dict)
+    beam: int = 5
+    clip_norm: float | None = 1.0
+    keep: str = "best"
+
+
+def _music(name: str, cell: str, hidden: int) -> SequencePreset:
+    return SequencePreset(
+        name=name,
+        task="music",
+        metric="nats_per_frame",
+        sets=("jsb", "nottingham"),
+        files=("jsb", "nottingham"),
+        architecture="MusicModel",
+        arguments={
+            "jsb": {"cell": cell, "hidden": hidden, "dropout": 0.3},
+            "nottingham": {"cell": cell, "hidden": hidden, "dropout": 0.1},
+        },
+        epochs={"jsb": 200, "nottingham": 80},
+        batch_size={"jsb": 8, "nottingham": 16},
+        lr=1e-2,
+        weight_decay=0.01,
+    )
+
+
+def _text(name: str, cell: str) -> SequencePreset:
+    return SequencePreset(
+        name=name,
+        task="text",
+        metric="nats_per_character",
+        sets=("topics", "text"),
+        files=("text",),
+        architecture="LanguageModel",
+        arguments={
+            "topics": {"cell": cell, "embed": 64, "hidden": 256, "dropout": 0.2},
+            "text": {"cell": cell, "embed": 64, "hidden": 256, "dropout": 0.2},
+        },
+        block={"topics": 64, "text": 64},
+        epochs={"topics": 10, "text": 10},
+        batch_size={"topics": 32, "text": 32},
+        lr=4e-3,
+    )
 
 
 PRESETS: dict[str, Preset] = {
@@ -164,6 +226,72 @@ PRESETS: dict[str, Preset] = {
             flip={"pennfudan": 0.5},
             lr=2e-3,
             clip_norm=10.0,
+        ),
+        _music("rnn-music", "rnn", 92),
+        _music("gru-music", "gru", 46),
+        _music("lstm-music", "lstm", 38),
+        SequencePreset(
+            name="rnn-series",
+            task="series",
+            metric="mae",
+            sets=("sunspots",),
+            files=(),
+            architecture="Forecaster",
+            arguments={"sunspots": {"cell": "rnn", "hidden": 32}},
+            block={"sunspots": 33},
+            horizon={"sunspots": 5},
+            epochs={"sunspots": 100},
+            batch_size={"sunspots": 16},
+            lr=3e-3,
+        ),
+        SequencePreset(
+            name="lstm-ett",
+            task="series",
+            metric="mse",
+            sets=("ett",),
+            files=("ett",),
+            architecture="Forecaster",
+            arguments={"ett": {"cell": "lstm", "hidden": 64, "shared": True, "dropout": 0.1}},
+            block={"ett": 72},
+            horizon={"ett": 24},
+            epochs={"ett": 5},
+            batch_size={"ett": 64},
+            lr=2e-3,
+        ),
+        _text("rnn-text", "rnn"),
+        _text("gru-text", "gru"),
+        _text("lstm-text", "lstm"),
+        SequencePreset(
+            name="gru-speech",
+            task="speech",
+            metric="accuracy",
+            sets=("fsdd",),
+            files=("fsdd",),
+            architecture="SequenceClassifier",
+            arguments={"fsdd": {"cell": "gru", "hidden": 64, "dropout": 0.3}},
+            epochs={"fsdd": 20},
+            batch_size={"fsdd": 32},
+            lr=3e-3,
+            keep="last",
+        ),
+        SequencePreset(
+            name="lstm-translate",
+            task="translate",
+            metric="bleu",
+            sets=("numbers", "multi30k", "tsv"),
+            files=("multi30k", "tsv"),
+            architecture="Seq2Seq",
+            arguments={
+                "numbers": {"cell": "lstm", "embed": 64, "hidden": 64, "dropout": 0.1},
+                "multi30k": {"cell": "lstm", "embed": 256, "hidden": 256, "dropout": 0.4},
+                "tsv": {"cell": "lstm", "embed": 256, "hidden": 256, "dropout": 0.4},
+            },
+            least={"numbers": 1, "multi30k": 2, "tsv": 2},
+            epochs={"numbers": 6, "multi30k": 12, "tsv": 12},
+            batch_size={"numbers": 64, "multi30k": 64, "tsv": 64},
+            lr=2e-3,
+            smoothing=0.1,
+            validation=0.0,
         ),
     )
 }

@@ -16,7 +16,8 @@ from nonet.nn import Module
 from nonet.tensor import Tensor
 from nonet.train import Metric, Trainer
 
-_MODULES = {name: f"nonet.cli.{name}" for name in ("classify", "segment", "detect")}
+_TASKS = ("classify", "segment", "detect", "music", "series", "text", "speech", "transcribe", "translate")
+_MODULES = {name: f"nonet.cli.{name}" for name in _TASKS}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Job:
     metadata: Mapping[str, str]
     conclude: Callable[[Trainer, Path], dict[str, Any]]
     tested: str
+    inputs: int = 1  # fields of a batch that go to the model; the others go to the loss and the metrics
 
 
 class Task(Protocol):
@@ -77,6 +79,11 @@ class Task(Protocol):
     def describe(self, preset: Any, name: str) -> tuple[Module, tuple[int, ...]]:
         """A new model of `preset` for the set `name`, and the shape of one input."""
         ...
+
+    # A task whose models make something of their own has another one:
+    # def generate(self, args: argparse.Namespace, metadata: dict[str, str]) -> None
+    #     Prints, or writes to args.out, what the model of args.checkpoint makes. Of the options it reads those that
+    #     it has a meaning for; the others are None.
 
     def input_shape(self, metadata: dict[str, str], path: str) -> tuple[int, ...]:
         """The shape of one input of the model of a checkpoint. FileError if it is not of this task."""
@@ -102,8 +109,8 @@ def set_name(name: str | None, directory: str | None, preset: Preset, default: s
 
 def _of_folder(directory: str, preset: Preset) -> str:
     """The set that a folder holds: its one kind of files, or what its contents look like."""
-    looks = {"folder": "train"}
+    looks = {"folder": "train", "tsv": "*.tsv"}
     for name in preset.files[1:]:
-        if (Path(directory) / looks[name]).is_dir():
+        if name in looks and any(Path(directory).glob(looks[name])):
             return name
     return preset.files[0]

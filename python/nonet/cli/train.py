@@ -83,8 +83,9 @@ def _trainer(
         steps=options.steps,
         scheduler=schedule,
         schedule="step",
+        inputs=job.inputs,
         clip_norm=preset.clip_norm,
-        keep="last",
+        keep=preset.keep,
         context=lambda: numerics(options),
         out=folder,
         checkpoint_every=args.checkpoint_every,
@@ -111,13 +112,16 @@ def _conclude(
     """The test metric of the saved parameters, into the log and onto stdout."""
     measured = job.conclude(trainer, out)
     last = result.history[-1]
+    validation = last.get(f"validation_{preset.metric}", last["validation_loss"])
+    if preset.keep == "best" and result.best is not None:
+        validation = result.best
     checkpoint = out / "model.safetensors"
     record = {
         "preset": preset.name,
         "data": options.data,
         "metric": preset.metric,
         **measured,
-        "validation": last[f"validation_{preset.metric}"],
+        "validation": validation,
         "epochs": result.epochs,
         "steps": result.steps,
         "seconds": round(result.seconds, 3),

@@ -6,6 +6,7 @@ from nonet.io.atomic import naming, remove_leftovers, replacing, sync_folder, wr
 from nonet.io.audio import read_audio
 from nonet.io.errors import FileError, MissingFileError
 from nonet.io.image import MissingExtraError, read_image, write_png
+from nonet.io.midi import write_midi
 from nonet.io.pth import load_pth
 from nonet.io.tensors import load_metadata, load_tensors, save_tensors
 from nonet.io.tree import leaves, map_tensors, pack, unpack
@@ -29,6 +30,7 @@ __all__ = [
     "sync_folder",
     "unpack",
     "write_bytes",
+    "write_midi",
     "write_png",
     "write_text",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nonet.train.bleu import corpus_bleu, tokenize_13a
 from nonet.train.diagnose import NonFiniteError
 from nonet.train.metrics import Accuracy, AveragePrecision, MeanIoU, Metric, box_iou
 from nonet.train.position import Result
@@ -19,6 +20,8 @@ __all__ = [
     "RunFolderError",
     "Trainer",
     "box_iou",
+    "corpus_bleu",
     "load_state",
     "save_state",
+    "tokenize_13a",
 ]

@@ -44,6 +44,7 @@ class Engine:
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.accumulate, self.context = accumulate, context
         self._parameters = list(model.parameters())
+        self._norm: Tensor | None = None  # of the last step's gradients, before they were clipped
 
     # ---- one step
     def groups(self) -> Iterator[list[list[Tensor]]]:
@@ -81,12 +82,25 @@ class Engine:
 
     def update(self) -> None:
         if self.clip_norm is not None:
-            clip_grad_norm_(self._parameters, self.clip_norm)
+            self._norm = clip_grad_norm_(self._parameters, self.clip_norm)
         if self.clip_value is not None:
             clip_grad_value_(self._parameters, self.clip_value)
         self.optimizer.step()
         if self.per_step and self.scheduler is not None:
             self.scheduler.step()
+
+    def gradient_norms(self) -> dict[str, float]:
+        """Path -> norm of every parameter's gradient in the last step, before clipping by the norm of all; empty if
+        there was none."""
+        clipped = 1.0
+        if self.clip_norm is not None and self._norm is not None:
+            clipped = max(1.0, self._norm.item() / self.clip_norm)
+        norms: dict[str, float] = {}
+        for path, parameter in self.model.named_parameters():
+            if parameter.grad is not None:
+                gradient = np.asarray(parameter.grad.cpu()).astype(np.float32).reshape(-1)
+                norms[path] = float(np.sqrt(np.dot(gradient, gradient))) * clipped
+        return norms
 
     # ---- state
     def state_dict(self) -> dict[str, Any]:
@@ -97,6 +111,8 @@ class Engine:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "generator": nonet.get_rng_state(),
             "loader": self.train.state_dict(),
+            # What a model hands from one batch to the next, such as the state of a recurrent network.
+            "carried": getattr(self.model, "carried", None),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -106,6 +122,9 @@ class Engine:
             self.scheduler.load_state_dict(state["scheduler"])
         nonet.set_rng_state(state["generator"])
         self.train.load_state_dict(state["loader"])
+        if hasattr(self.model, "carried"):
+            carried = state.get("carried")
+            self.model.carried = carried and tuple(as_tensor(value) for value in carried)
 
     def snapshot(self) -> Any:
         """A copy of `state_dict()` as arrays."""

@@ -22,6 +22,7 @@ class Position:
     best: float | None = None
     best_epoch: int = 0
     log_bytes: int = 0
+    gradient_norms: dict[str, float] = field(default_factory=dict)  # of the last step
     history: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -278,10 +278,18 @@ class Trainer:
                 name, **{"validation" if self.monitor == "loss" else self.monitor: judged}
             )
         self._output.progress.line(name, values)
-        self.log({"event": "epoch", **record, "seconds": round(self._clock.total(), 3)})
+        self._keep_gradient_norms()
+        seconds = round(self._clock.total(), 3)
+        self.log({"event": "epoch", **record, "seconds": seconds, "gradient_norms": p.gradient_norms})
         for callback in self.callbacks:
             callback(self, record)
         self.save()
+
+    def _keep_gradient_norms(self) -> None:
+        """Per parameter, so that gradients that vanish or explode on their way through the layers can be seen."""
+        norms = self.engine.gradient_norms()
+        if norms:  # a resumed run has made no step yet
+            self.position.gradient_norms = {path: float(f"{norm:.6g}") for path, norm in norms.items()}
 
     def _step_schedule(self, value: float) -> None:
         scheduler: Any = self.engine.scheduler
@@ -354,6 +362,7 @@ class Trainer:
         if self._folder is None:
             return
         self._verify()
+        self._keep_gradient_norms()
         self.position.seconds = self._clock.total()
         self.position.log_bytes = self._output.log_bytes()
         save_state(self._folder.last, self.state_dict(), {**self.metadata, **self.run_metadata})
