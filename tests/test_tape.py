@@ -287,3 +287,28 @@ def test_data_is_the_memory_without_history():
     assert not w.data.numpy().flags.writeable
     with pytest.raises(AttributeError, match="data: cannot be set; copy_ overwrites the values"):
         w.data = nonet.tensor([0.0, 0.0])
+
+
+def test_a_leaf_shares_its_gradient_with_nobody():
+    given = nonet.tensor([1.0, 2.0])
+    a, b = nonet.tensor([1.0, 2.0], requires_grad=True), nonet.tensor([3.0, 4.0], requires_grad=True)
+    (a + b).backward(given)  # the rule hands what it was given to both
+    assert a.grad is not None and b.grad is not None
+    a.grad.fill_(0)
+    assert b.grad.tolist() == given.tolist() == [1.0, 2.0]
+
+
+def test_unshared_takes_what_nobody_else_has():
+    array = nonet.zeros(3).array
+    results = [array]
+    assert _core.unshared(results, 0) is not array
+    del array
+    kept = results[0]
+    assert _core.unshared(results, 0) is not kept
+    del kept
+    assert _core.unshared(results, 0) is results[0]
+    view = nonet.Tensor(results[0]).numpy()
+    assert _core.unshared(results, 0) is not results[0]
+    assert view.shape == (3,)
+    with pytest.raises(IndexError, match="no result 1"):
+        _core.unshared(results, 1)

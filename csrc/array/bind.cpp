@@ -222,6 +222,20 @@ void bind_array(py::module_& m) {
         return out;
       },
       py::arg("output"), "The gradient that an output of one element starts from: 1.");
+  m.def(
+      "unshared",
+      [](const py::object& results, int64_t index) {
+        const py::object fast =
+            py::reinterpret_steal<py::object>(PySequence_Fast(results.ptr(), "unshared: a sequence"));
+        if (!fast) throw py::error_already_set();
+        check<IndexError>(index >= 0 && index < PySequence_Fast_GET_SIZE(fast.ptr()), "unshared: no result ", index);
+        const py::handle item = PySequence_Fast_GET_ITEM(fast.ptr(), index);
+        const auto& array = item.cast<const Array&>();
+        const bool shared = Py_REFCNT(item.ptr()) > 1 || array.storage().use_count() > 1;
+        return shared ? py::cast(array.clone()) : py::reinterpret_borrow<py::object>(item);
+      },
+      py::arg("results"), py::arg("index"),
+      "results[index] if nothing but the sequence refers to it or to its memory, else a copy.");
 }
 
 }  // namespace nonet

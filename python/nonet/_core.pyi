@@ -283,6 +283,7 @@ __all__: list[str] = [
     "unfold",
     "uniform_into",
     "unit_gradient",
+    "unshared",
     "var_backward",
     "where",
     "why_unavailable",
@@ -1709,6 +1710,11 @@ def uniform_into(
 def unit_gradient(output: Array | None) -> Array:
     """
     The gradient that an output of one element starts from: 1.
+    """
+
+def unshared(results: typing.Any, index: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+    """
+    results[index] if nothing but the sequence refers to it or to its memory, else a copy.
     """
 
 def var_backward(

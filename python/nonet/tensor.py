@@ -640,11 +640,19 @@ def _walk(heap: list[Node]) -> None:
         ]
         if len(set(sources)) < len(sources):
             needs = [source is not None for source in sources]
-        for source, g, need in zip(sources, rule(saved, grad, needs), needs):  # noqa: B905  lengths agree by contract
-            if source is None or g is None:
+        results = rule(saved, grad, needs)
+        for i, source in enumerate(sources):
+            if source is None:
                 continue
-            if g is need:  # written into the slot
+            g = results[i]
+            if g is None:
+                continue
+            if g is needs[i]:  # written into the slot
                 source.grad = source._slot  # type: ignore[union-attr]
+            elif source.__class__ is Tensor and source.grad is None:
+                # A rule may hand the same array to two leaves, and callers may keep what they passed in.
+                g = None
+                source.grad = Tensor(_core.unshared(results, i))
             else:
                 _send(source, g, heap)
 
@@ -676,5 +684,4 @@ def _send(source: Any, g: Array, heap: list[Node]) -> None:
         source._slot.array.copy_from(g)
         source.grad = source._slot
     else:
-        # A rule may hand the same array to two leaves, and callers may keep what they passed in.
-        source.grad = Tensor(g.clone())
+        source.grad = Tensor(g.clone())  # callers may keep what they passed in

@@ -175,12 +175,6 @@ void for_channel_parts(int64_t n, int64_t c, int64_t pixels, const Body& body) {
   });
 }
 
-Array zeros_as(const Shape& shape, Format format) {
-  const Array out(shape, DType::float32, format);
-  std::fill_n(out.raw<float>(), out.numel(), 0.f);
-  return out;
-}
-
 }  // namespace
 
 Pooled max_pool_forward(const Array& input, const PoolSpec& spec, bool keep_index, const char* op) {
@@ -237,23 +231,23 @@ Array max_pool_backward(const Array& dy, const Array& index, const Shape& shape,
   }
   const Array d = images(dy.to(DType::float32), axes);
   const Array p = images(index, axes).to_format(d.format());
-  const Array dx = zeros_as(image_shape(shape, axes), d.format());
   const int64_t n = d.dim(0);
   const int64_t c = d.dim(1);
   const int64_t outs = d.dim(2) * d.dim(3);
-  const int64_t ins = dx.dim(2) * dx.dim(3);
+  const int64_t ins = sizes.rows.n * sizes.columns.n;
+  const Array dx(image_shape(shape, axes), DType::float32, d.format());
   const float* from = d.raw<float>();
   const int32_t* at = p.raw<int32_t>();
   float* to = dx.raw<float>();
   if (d.format() == Format::nhwc) {
+    const Windows windows = make_windows(sizes);
     for_channel_parts(n, c, ins, [&](int64_t image, int64_t begin, int64_t end) {
-      float* plane = to + image * ins * c;
-      for (int64_t o = image * outs; o < (image + 1) * outs; ++o) {
-        for (int64_t i = begin; i < end; ++i) plane[at[o * c + i] * c + i] += from[o * c + i];
-      }
+      const int64_t first = image * outs * c;
+      pool_kernels().max_nhwc_backward(from + first, at + first, to + image * ins * c, c, begin, end, windows.g);
     });
   } else {
     parallel_for(n * c, 1 + grain / (1 + ins), [&](int64_t begin, int64_t end) {
+      std::fill_n(to + begin * ins, (end - begin) * ins, 0.f);
       for (int64_t plane = begin; plane < end; ++plane) {
         for (int64_t o = plane * outs; o < (plane + 1) * outs; ++o) to[plane * ins + at[o]] += from[o];
       }
@@ -309,7 +303,7 @@ Array avg_pool_backward(const Array& dy, const Shape& shape, const PoolSpec& spe
   const int64_t n = d.dim(0);
   const int64_t c = d.dim(1);
   if (d.format() == Format::nhwc) {
-    const Array dx = zeros_as({n, c, g.h, g.w}, Format::nhwc);
+    const Array dx({n, c, g.h, g.w}, DType::float32, Format::nhwc);
     for_channel_parts(n, c, g.h * g.w, [&](int64_t image, int64_t begin, int64_t end) {
       pool_kernels().avg_nhwc_backward(d.raw<float>() + image * g.out_h * g.out_w * c,
                                        dx.raw<float>() + image * g.h * g.w * c, c, begin, end, g);

@@ -45,6 +45,9 @@ struct PoolKernels {
   void (*avg_plain)(const float* x, float* y, int64_t planes, const PoolGeometry& g, float* scratch);
   void (*avg_plain_backward)(const float* dy, float* dx, int64_t planes, const PoolGeometry& g, float* scratch);
   void (*avg_nhwc)(const float* x, float* y, int64_t c, const PoolGeometry& g, int64_t row);
+  // One image each; dx is overwritten.
+  void (*max_nhwc_backward)(const float* dy, const int32_t* index, float* dx, int64_t c, int64_t begin, int64_t end,
+                            const PoolGeometry& g);
   void (*avg_nhwc_backward)(const float* dy, float* dx, int64_t c, int64_t begin, int64_t end, const PoolGeometry& g);
 };
 NONET_KERNELS(PoolKernels, pool_kernels);

@@ -184,29 +184,81 @@ void avg_nhwc(const float* x, float* y, int64_t c, const PoolGeometry& g, int64_
   }
 }
 
-// One image; dx starts as 0.
-void avg_nhwc_backward(const float* dy, float* dx, int64_t c, int64_t begin, int64_t end, const PoolGeometry& g) {
+// Channels [begin, end) of rows [from, to) of dx.
+void clear_rows(float* dx, int64_t c, int64_t begin, int64_t end, const PoolGeometry& g, int64_t from, int64_t to) {
+  for (int64_t pixel = from * g.w; pixel < to * g.w; ++pixel) {
+    for_vectors(end - begin, [&](int64_t i, int64_t lanes) { store_lanes(dx + pixel * c + begin + i, F{}, lanes); });
+  }
+}
+
+// Whether no two windows share an element and none is left out, so that each is written once.
+bool tiles(const PoolWindow* windows, int64_t count, int64_t step, int64_t n) {
+  int64_t next = 0;
+  for (int64_t o = 0; o < count; ++o) {
+    if (windows[o].begin != next || step != 1) return false;
+    next = windows[o].end;
+  }
+  return next == n;
+}
+
+// body(output pixel, row window, column window, add) over all outputs of an image in order; add: elements of dx hold
+// sums. Rows of dx are cleared just before they are reached first, so that they are in cache then.
+template <class Body>
+NONET_INLINE void for_windows(float* dx, int64_t c, int64_t begin, int64_t end, const PoolGeometry& g,
+                              const Body& body) {
+  const bool once = tiles(g.rows, g.out_h, g.step_h, g.h) && tiles(g.columns, g.out_w, g.step_w, g.w);
+  int64_t cleared = once ? g.h : 0;
   for (int64_t row = 0; row < g.out_h; ++row) {
     const PoolWindow& r = g.rows[row];
-    for (int64_t o = 0; o < g.out_w; ++o) {
-      const PoolWindow& q = g.columns[o];
-      const F count = broadcast(r.count * q.count);
-      for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
-        const F d = load_lanes(dy + (row * g.out_w + o) * c + begin + i, lanes) / count;
-        for (int64_t h = r.begin; h < r.end; ++h) {
-          for (int64_t w = q.begin; w < q.end; ++w) {
-            float* to = dx + (h * g.w + w) * c + begin + i;
-            store_lanes(to, load_lanes(to, lanes) + d, lanes);
-          }
-        }
-      });
+    const int64_t reach = r.end > r.begin ? r.end : r.begin + 1;
+    if (reach > cleared) {
+      clear_rows(dx, c, begin, end, g, cleared, reach);
+      cleared = reach;
     }
+    for (int64_t o = 0; o < g.out_w; ++o) body(row * g.out_w + o, r, g.columns[o], !once);
   }
+  if (cleared < g.h) clear_rows(dx, c, begin, end, g, cleared, g.h);
+}
+
+void max_nhwc_backward(const float* dy, const int32_t* index, float* dx, int64_t c, int64_t begin, int64_t end,
+                       const PoolGeometry& g) {
+  for_windows(dx, c, begin, end, g, [&](int64_t o, const PoolWindow& r, const PoolWindow& q, bool add) {
+    if (r.begin == r.end || q.begin == q.end) {  // in the padding throughout: the index is a position outside of it
+      for (int64_t i = begin; i < end; ++i) dx[index[o * c + i] * c + i] += dy[o * c + i];
+      return;
+    }
+    for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
+      const F d = load_lanes(dy + o * c + begin + i, lanes);
+      const I at = load_int(index + o * c + begin + i, lanes);
+      for (int64_t h = r.begin; h < r.end; h += g.step_h) {
+        for (int64_t w = q.begin; w < q.end; w += g.step_w) {
+          float* to = dx + (h * g.w + w) * c + begin + i;
+          const F part = at == fill_int(h * g.w + w) ? d : F{};
+          store_lanes(to, add ? load_lanes(to, lanes) + part : part, lanes);
+        }
+      }
+    });
+  });
+}
+
+void avg_nhwc_backward(const float* dy, float* dx, int64_t c, int64_t begin, int64_t end, const PoolGeometry& g) {
+  for_windows(dx, c, begin, end, g, [&](int64_t o, const PoolWindow& r, const PoolWindow& q, bool add) {
+    const F count = broadcast(r.count * q.count);
+    for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
+      const F d = load_lanes(dy + o * c + begin + i, lanes) / count;
+      for (int64_t h = r.begin; h < r.end; ++h) {
+        for (int64_t w = q.begin; w < q.end; ++w) {
+          float* to = dx + (h * g.w + w) * c + begin + i;
+          store_lanes(to, add ? load_lanes(to, lanes) + d : d, lanes);
+        }
+      }
+    });
+  });
 }
 
 }  // namespace
 
-constinit const PoolKernels pool_kernels = {max_plain,          max_nhwc, avg_plain,
-                                            avg_plain_backward, avg_nhwc, avg_nhwc_backward};
+constinit const PoolKernels pool_kernels = {max_plain, max_nhwc,          avg_plain,        avg_plain_backward,
+                                            avg_nhwc,  max_nhwc_backward, avg_nhwc_backward};
 
 }  // namespace nonet::NONET_NS
