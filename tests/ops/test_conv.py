@@ -65,6 +65,31 @@ def test_conv2d(case):
     check(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
+# channels in, out, image, kernel, stride, padding, dilation: the gradient of the image is added up from products
+FEW = [
+    (6, 16, (14, 14), (5, 5), (1, 1), (0, 0), (1, 1)),
+    (3, 64, (17, 18), (7, 7), (2, 2), (3, 3), (1, 1)),
+    (3, 40, (9, 20), (3, 3), (1, 1), (1, 1), (1, 1)),
+    (1, 70, (12, 7), (2, 6), (1, 2), (0, 2), (1, 1)),
+    (8, 50, (6, 23), (2, 9), (3, 1), (1, 8), (2, 1)),
+    (5, 300, (5, 30), (1, 4), (1, 4), (0, 1), (1, 1)),
+    (7, 90, (5, 30), (3, 2), (1, 5), (0, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_few_channels(case):
+    c, o, image, kernel, stride, padding, dilation = case
+    check(
+        random(5, c, *image),
+        random(o, c, *kernel),
+        random(o),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (200, 3, 3, 3)])
 def test_sizes(shape):
     check(random(*shape), random(4, 3, 3, 3), random(4), padding=(1, 1))

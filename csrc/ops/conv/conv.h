@@ -81,10 +81,27 @@ struct WeightGradient {
   bool accumulate;
 };
 
+// The gradient of an image of few channels. dX as a correlation would leave most of a vector empty; here one product
+// per row of dY and kernel row has columns (kernel column, channel) instead, which are then added where they belong.
+struct Spread {
+  int64_t images, rows, cols;  // of dY
+  Pixels<const float> in;      // dY
+  int64_t depth;               // its channels
+  float* out;                  // dX [images, height, width, channels], channels <= spread_channels
+  int64_t height, width, channels;
+  int64_t kernel[2], stride[2], padding[2];
+  int64_t dilation;      // of kernel rows
+  const float* weights;  // [kernel row][kernel columns * channels / 32 rounded up][depth][32]
+  const float* bias;     // [channels] or null
+  FusedActivation activation;
+};
+inline constexpr int64_t spread_channels = 8;
+
 struct ConvKernels {
   int64_t width;  // floats of a vector
   void (*correlate)(const Correlation& c);
   void (*correlate_depthwise)(const Correlation& c);
+  void (*spread)(const Spread& s);
   void (*weight_gradient)(const WeightGradient& g);
   void (*weight_gradient_depthwise)(const WeightGradient& g);
   // Adds slices 1 … into slice 0 by a tree.

@@ -173,6 +173,74 @@ void correlate_depthwise(const Correlation& c) {
   });
 }
 
+// ---------------------------------------------------------------- few channels: products are added where they belong
+// row[x] += sum_j products[(x + left - j) / stride][j], where that division comes out even.
+//
+// In two passes over `stage`, [width of the image][spread_line]: a load that follows a store into the same vector
+// waits for it.
+constexpr int64_t spread_line = maximum(spread_channels, width);
+
+void add_products(const Spread& s, const float* products, int64_t line, float* row, float* stage) {
+  const int64_t step = s.stride[1];
+  const int64_t floats = s.width * s.channels;
+  int64_t column = s.padding[1] / step;  // of dY, for the kernel column `phase`
+  int64_t phase = s.padding[1] % step;
+  for (int64_t x = 0; x < s.width; ++x) {
+    const int64_t beyond = maximum(0, column - (s.cols - 1));
+    const int64_t j = phase + beyond * step;
+    const int64_t last = minimum(s.kernel[1] - 1, x + s.padding[1]);
+    const float* first = products + (column - beyond) * line + j * s.channels;
+    for (int64_t i = 0; i < s.channels; i += width) {
+      const float* from = first + i;
+      const int64_t at = x * s.channels + i;
+      F sum = load_lanes(row + at, minimum(width, floats - at));
+      for (int64_t k = j; k <= last; k += step, from += step * s.channels - line) sum += load(from);
+      store(stage + x * spread_line + i, sum);
+    }
+    if (++phase == step) {
+      phase = 0;
+      ++column;
+    }
+  }
+  // What is written beyond a pixel's channels is overwritten by the next one.
+  for (int64_t x = 0; x < s.width; ++x) {
+    for (int64_t i = 0; i < s.channels; i += width) {
+      const int64_t at = x * s.channels + i;
+      store_lanes(row + at, load(stage + x * spread_line + i), minimum(width, floats - at));
+    }
+  }
+}
+
+void spread(const Spread& s) {
+  const int64_t columns = s.kernel[1] * s.channels;
+  const int64_t panels = divide_up(columns, panel_columns);
+  const int64_t line = panels * panel_columns;
+  const int64_t floats = s.cols * line + width;
+  parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
+    float* products = (float*)thread_scratch((floats + s.width * spread_line) * (int64_t)sizeof(float));
+    float* stage = products + floats;
+    for (int64_t image = begin; image < end; ++image) {
+      const float* in = s.in.data + image * s.in.image;
+      float* out = s.out + image * s.height * s.width * s.channels;
+      for_vectors(s.height * s.width * s.channels, [&](int64_t i, int64_t lanes) { store_lanes(out + i, F{}, lanes); });
+      for (int64_t y = 0; y < s.rows; ++y) {
+        for (int64_t i = 0; i < s.kernel[0]; ++i) {
+          const int64_t to = y * s.stride[0] + i * s.dilation - s.padding[0];
+          if (to < 0 || to >= s.height) continue;
+          for (int64_t p = 0; p < panels; ++p) {
+            const Term term{in + y * s.in.row, s.weights + (i * panels + p) * s.depth * panel_columns};
+            const Product product{&term, 1,    s.depth, s.in.pixel, panel_columns, products + p * panel_columns,
+                                  line,  false};
+            brgemm(s.cols, minimum(panel_columns, columns - p * panel_columns), product, NoEpilogue{});
+          }
+          add_products(s, products, line, out + to * s.width * s.channels, stage);
+        }
+      }
+      finish_in_place(out, s.channels, s.height * s.width, s.channels, s.bias, s.activation);
+    }
+  });
+}
+
 // ---------------------------------------------------------------- weights: pixels are the summed index
 // Rows [begin, end) of all images together that belong to a slice.
 struct Slice {
@@ -286,6 +354,6 @@ void sum_slices(float* partial, int64_t slices, int64_t floats) {
 }  // namespace
 
 constinit const ConvKernels conv_kernels = {
-    width, correlate, correlate_depthwise, weight_gradient, weight_gradient_depthwise, sum_slices};
+    width, correlate, correlate_depthwise, spread, weight_gradient, weight_gradient_depthwise, sum_slices};
 
 }  // namespace nonet::NONET_NS

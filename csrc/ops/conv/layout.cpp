@@ -114,6 +114,23 @@ Array pack_backward(const Array& weight, const ConvSizes& s) {
   });
 }
 
+Array pack_spread(const Array& weight, const ConvSizes& s) {
+  const int64_t columns = s.kw * s.c;
+  const int64_t panels = divide_up(columns, panel_columns);
+  const Array out(Shape{s.kh * panels * s.o * panel_columns});
+  const float* w = weight.data<float>();
+  float* to = out.data<float>();
+  for (int64_t i = 0; i < s.kh; ++i) {
+    for (int64_t p = 0; p < panels; ++p) {
+      for (int64_t o = 0; o < s.o; ++o) {
+        for (int64_t at = p * panel_columns; at < (p + 1) * panel_columns; ++at)
+          *to++ = at < columns ? w[((o * s.c + at % s.c) * s.kh + i) * s.kw + at / s.c] : 0.f;
+      }
+    }
+  }
+  return out;
+}
+
 Array pack_depthwise(const Array& weight, const ConvSizes& s, bool reversed) {
   const Array out(Shape{s.positions() * s.o});
   const float* w = weight.data<float>();

@@ -34,6 +34,8 @@ bool copies(const Array& x, const Window& window);
 Array pack_forward(const Array& weight, const ConvSizes& s);
 // W -> [G][in / 32][kh][kw from last to first][out][32] for the gradient of the input.
 Array pack_backward(const Array& weight, const ConvSizes& s);
+// W [O, C, kh, kw] -> [kh][kw C / 32][O][32], columns in the order [kw][C].
+Array pack_spread(const Array& weight, const ConvSizes& s);
 // W [C, 1, kh, kw] -> [kh][kw][C], kw from last to first if reversed.
 Array pack_depthwise(const Array& weight, const ConvSizes& s, bool reversed);
 // [G][kh][kw][in][out] (depthwise: [kh][kw][C]) -> W.

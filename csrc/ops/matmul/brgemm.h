@@ -32,7 +32,7 @@ inline constexpr int64_t k_chain = width == 16 ? 256 : 192;
 NONET_INLINE int64_t minimum(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
-NONET_INLINE int64_t maximum(int64_t a, int64_t b) {
+NONET_INLINE constexpr int64_t maximum(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 NONET_INLINE int64_t divide_up(int64_t a, int64_t b) {
@@ -64,6 +64,9 @@ enum class Order : int { rows, columns };
 using Tile = void (*)(const Product& product, int64_t row, int64_t column, int64_t cols);
 extern const Tile narrow_tiles[2][2 * tile_rows];  // [order][R - 1], cols <= width
 extern const Tile wide_tiles[2][tile_rows];
+#if NONET_WIDTH == 16
+extern const Tile half_tiles[2][2 * tile_rows];  // cols <= 8
+#endif
 // One or two rows alone: 8 or 4 vectors, so that enough additions are under way at once.
 inline constexpr int64_t long_columns[2] = {8 * width, 4 * width};
 extern const Tile long_tiles[2][2];
@@ -100,8 +103,13 @@ NONET_INLINE void run_tile(Tile tile, const Product& product, int64_t row, int64
 template <Order order = Order::rows, class Epilogue>
 NONET_INLINE void brgemm(int64_t rows, int64_t cols, const Product& product, const Epilogue& epilogue) {
   if (cols <= width) {
+#if NONET_WIDTH == 16
+    const Tile* tiles = (cols <= width / 2 ? half_tiles : narrow_tiles)[(int)order];
+#else
+    const Tile* tiles = narrow_tiles[(int)order];
+#endif
     for_tiles(rows, 2 * tile_rows, [&](int64_t row, int64_t height) {
-      run_tile<order>(narrow_tiles[(int)order][height - 1], product, row, 0, cols);
+      run_tile<order>(tiles[height - 1], product, row, 0, cols);
       epilogue(row, row + height);
     });
     return;
