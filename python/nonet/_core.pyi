@@ -698,7 +698,7 @@ def conv_backward(
     dilation: collections.abc.Sequence[typing.SupportsInt],
     groups: typing.SupportsInt | typing.SupportsIndex,
     activation: typing.SupportsInt | typing.SupportsIndex,
-    mixed: bool,
+    code: typing.SupportsInt | typing.SupportsIndex,
     op: str,
     needs: list,
 ) -> tuple: ...
@@ -711,7 +711,7 @@ def conv_forward(
     dilation: collections.abc.Sequence[typing.SupportsInt],
     groups: typing.SupportsInt | typing.SupportsIndex,
     activation: typing.SupportsInt | typing.SupportsIndex,
-    mixed: bool,
+    code: typing.SupportsInt | typing.SupportsIndex,
     op: str,
 ) -> Array: ...
 def conv_transpose_backward(

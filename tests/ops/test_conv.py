@@ -90,6 +90,64 @@ def test_few_channels(case):
     )
 
 
+# images, channels in, height, width, channels out, padding: 3 x 3 kernels that take 16 multiplications per tile
+TILED = [
+    (2, 17, 9, 12, 33, (1, 1)),
+    (3, 40, 7, 5, 16, (0, 2)),
+    (20, 16, 2, 2, 35, (1, 1)),
+    (1, 64, 13, 14, 70, (2, 1)),
+    (1, 300, 8, 6, 20, (3, 0)),
+]
+
+
+@pytest.mark.parametrize("case", TILED)
+def test_tiles(case):
+    n, c, h, w, o, padding = case
+    check(random(n, c, h, w), random(o, c, 3, 3), random(o), padding=padding)
+
+
+@each_isa
+def test_tiles_are_as_exact(isa):
+    """The errors of highest, whose sums are cut otherwise, beside those of the definition."""
+    x, w = random(2, 256, 14, 14), random(128, 256, 3, 3)
+    dy = random(2, 128, 14, 14)
+    want = reference.gradients(dy, x.astype(np.float64), w.astype(np.float64), padding=(1, 1))
+    want = [reference.conv2d(x.astype(np.float64), w.astype(np.float64), padding=(1, 1)), *want[:2]]
+    errors = {}
+    with use_isa(isa):
+        for precision in ("highest", "ieee"):
+            with nonet.set_matmul_precision(precision):
+                t = [nonet.tensor(v, requires_grad=True) for v in (x, w)]
+                y = F.conv2d(*t, None, 1, 1)
+                y.backward(nonet.tensor(dy))
+            got = [y.detach(), *(v.grad for v in t)]
+            errors[precision] = [
+                float(np.sqrt(np.mean((a.numpy() - b) ** 2))) for a, b in zip(got, want, strict=True)
+            ]
+    for what, highest, ieee, most in zip(
+        ("y", "dx", "dw"), errors["highest"], errors["ieee"], (1.4, 1.4, 3), strict=True
+    ):
+        assert 0 < highest < most * ieee, (what, highest, ieee)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+def test_tiles_hand_on_what_is_not_finite(value):
+    x, w = random(2, 16, 8, 8), random(16, 16, 3, 3)
+    x[1, 3, 2, 5] = value
+    dy = random(2, 16, 8, 8)
+    dy[0, 2, 7, 0] = value
+    results = []
+    for precision in ("highest", "ieee"):
+        with nonet.set_matmul_precision(precision):
+            t = [nonet.tensor(v, requires_grad=True) for v in (x, w)]
+            y = F.conv2d(*t, None, 1, 1)
+            y.backward(nonet.tensor(dy))
+        results.append([y.detach().numpy(), *(v.grad.numpy() for v in t)])
+    for highest, ieee in zip(*results, strict=True):
+        assert not np.isfinite(ieee).all()
+        np.testing.assert_array_equal(highest, ieee)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (200, 3, 3, 3)])
 def test_sizes(shape):
     check(random(*shape), random(4, 3, 3, 3), random(4), padding=(1, 1))
@@ -112,8 +170,11 @@ def test_long_sum():
     check(random(1, 1, 1, 900), random(2, 1, 1, 700))
 
 
+TILED_CASE = (20, 18, (3, 3), (1, 1), (1, 1), (1, 1), 1)
+
+
 @each_isa
-@pytest.mark.parametrize("case", CASES[:5] + CASES[7:9] + CASES[10:12])
+@pytest.mark.parametrize("case", CASES[:5] + CASES[7:9] + CASES[10:12] + [TILED_CASE])
 def test_formats_and_threads(isa, case):
     c, o, kernel, stride, padding, dilation, groups = case
     x, w, b = random(37, c, 16, 15), random(o, c // groups, *kernel), random(o)

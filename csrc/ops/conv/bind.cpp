@@ -7,28 +7,28 @@ namespace nonet {
 namespace {
 
 // stride, dilation: (height, width); padding: (top, bottom, left, right).
+// code: see numerics_from_code().
 ConvOptions options_of(const Shape& stride, const Shape& padding, const Shape& dilation, int64_t groups,
-                       int64_t activation, bool mixed, const char* op) {
+                       int64_t activation, int64_t code, const char* op) {
   check(stride.rank() == 2 && padding.rank() == 4 && dilation.rank() == 2, op, ": expected 2, 4 and 2 sizes");
+  const Numerics numerics = numerics_from_code(code);
   ConvOptions out;
   std::copy_n(stride.begin(), 2, out.stride);
   std::copy_n(padding.begin(), 4, out.padding);
   std::copy_n(dilation.begin(), 2, out.dilation);
   out.groups = groups;
   out.activation = static_cast<FusedActivation>(activation);
-  out.mixed = mixed;
+  out.mixed = numerics.mixed;
+  out.precision = numerics.precision;
   out.op = op;
   return out;
 }
 
-// code: see numerics_from_code().
 ConvOptions transpose_options(const Shape& stride, const Shape& padding, const Shape& output_padding,
                               const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op) {
-  const Numerics numerics = numerics_from_code(code);
-  ConvOptions out = options_of(stride, padding, dilation, groups, activation, numerics.mixed, op);
+  ConvOptions out = options_of(stride, padding, dilation, groups, activation, code, op);
   check(output_padding.rank() == 2, op, ": expected 2 sizes");
   std::copy_n(output_padding.begin(), 2, out.output_padding);
-  out.precision = numerics.precision;
   return out;
 }
 
@@ -50,10 +50,10 @@ py::tuple gradients(const py::list& needs, const Backward& backward) {
 }
 
 py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, const Array* y, const Shape& stride,
-                         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation, bool mixed,
+                         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation, int64_t code,
                          const char* op, const py::list& needs) {
   return gradients(needs, [&](const LayerGradients& out) {
-    conv_backward(dy, x, weight, or_undefined(y), options_of(stride, padding, dilation, groups, activation, mixed, op),
+    conv_backward(dy, x, weight, or_undefined(y), options_of(stride, padding, dilation, groups, activation, code, op),
                   out);
   });
 }
@@ -64,15 +64,15 @@ void bind_conv(py::module_& m) {
   m.def(
       "conv_forward",
       [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,
-         const Shape& dilation, int64_t groups, int64_t activation, bool mixed, const char* op) {
+         const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op) {
         return conv_forward(x, weight, or_undefined(bias),
-                            options_of(stride, padding, dilation, groups, activation, mixed, op));
+                            options_of(stride, padding, dilation, groups, activation, code, op));
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),
-      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("mixed"), py::arg("op"), no_gil());
+      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"), py::arg("op"), no_gil());
   m.def("conv_backward", &conv_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"),
-        py::arg("mixed"), py::arg("op"), py::arg("needs"));
+        py::arg("code"), py::arg("op"), py::arg("needs"));
   m.def(
       "conv_transpose_forward",
       [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,

@@ -13,8 +13,7 @@ namespace nonet {
 
 namespace {
 
-constexpr int64_t chunk_floats = 2 << 20;  // of padded images at a time
-constexpr int64_t most_slices = 16;        // partial sums of the weight gradient
+constexpr int64_t most_slices = 16;  // partial sums of the weight gradient
 constexpr int64_t slice_floats = 4 << 20;
 constexpr int64_t slice_flops = 800'000;
 constexpr int64_t spread_images = 4;  // each is one task
@@ -181,11 +180,6 @@ void flatten(Grid& grid, Pixels<A>& in, Pixels<B>& out) {
   out.row = grid.cols * out.pixel;
 }
 
-int64_t images_at_a_time(const Array& x, const Window& window) {
-  if (!copies(x, window)) return x.dim(0);
-  return std::max<int64_t>(1, chunk_floats / std::max<int64_t>(1, window.height * window.width * window.pixel));
-}
-
 void run(const Correlation& c, bool depthwise) {
   (depthwise ? conv_kernels().correlate_depthwise : conv_kernels().correlate)(c);
 }
@@ -196,6 +190,7 @@ void run(const Correlation& c, bool depthwise) {
 
 void pass_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                   const Array& y) {
+  if (winograd_forward(x, weight, bias, s, o, y)) return;
   const Array packed = s.depthwise() ? pack_depthwise(weight, s, false) : pack_forward(weight, s);
   const std::vector<Tap> taps = forward_taps(s, o);
   const Window window = forward_window(s, o, s.c);
@@ -297,6 +292,7 @@ void input_spread(const Array& dy, const Array& weight, const float* bias, const
 
 void pass_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                 const Array& dx) {
+  if (winograd_input(dy, weight, bias, s, o, dx)) return;
   if (spreads(s, o)) return input_spread(dy, weight, bias, s, o, dx);
   const Array packed = s.depthwise() ? pack_depthwise(weight, s, true) : pack_backward(weight, s);
   const Range y = reach(s.kh, o.padding[0], o.dilation[0], o.stride[0], s.h);
@@ -316,6 +312,7 @@ void pass_input(const Array& dy, const Array& weight, const float* bias, const C
 }
 
 void pass_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight) {
+  if (winograd_weight(dy, x, s, o, dweight)) return;
   const std::vector<Tap> taps = forward_taps(s, o);
   const int64_t vector = conv_kernels().width;
   const bool readable = s.depthwise() || s.out % vector == 0;  // whole vectors at the end of the last pixel

@@ -7,7 +7,8 @@ namespace nonet {
 namespace {
 
 constexpr int64_t panel_columns = 32;
-constexpr int64_t grain = 16384;  // floats moved by a task
+constexpr int64_t grain = 16384;           // floats moved by a task
+constexpr int64_t chunk_floats = 2 << 20;  // of padded images at a time
 
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -25,25 +26,21 @@ void gather_row(const float* row, int64_t plane, int64_t c, int64_t from, int64_
   }
 }
 
-// W in panels: for every group and panel of 32 columns, [positions][depth][32], where element(row, column, position)
-// finds the weight of a group.
-template <class Element>
-Array pack(const ConvSizes& s, int64_t columns, int64_t depth, const Element& element) {
+// W in panels: for every group and panel of 32 columns, [positions][depth][32]; body(group, first column, columns,
+// panel) fills one, whose other columns are 0.
+template <class Body>
+Array pack(const ConvSizes& s, int64_t columns, int64_t depth, const Body& body) {
   const int64_t panels = divide_up(columns, panel_columns);
   const int64_t panel_floats = s.positions() * depth * panel_columns;
   const Array out(Shape{s.groups * panels * panel_floats});
   float* to = out.data<float>();
   parallel_for(s.groups * panels, 1 + grain / (panel_floats + 1), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      float* at = to + p * panel_floats;
       const int64_t column = p % panels * panel_columns;
       const int64_t count = std::min(panel_columns, columns - column);
-      for (int64_t position = 0; position < s.positions(); ++position) {
-        for (int64_t row = 0; row < depth; ++row, at += panel_columns) {
-          for (int64_t j = 0; j < count; ++j) at[j] = element(p / panels, row, column + j, position);
-          std::fill(at + count, at + panel_columns, 0.f);
-        }
-      }
+      float* panel = to + p * panel_floats;
+      if (count < panel_columns) std::fill_n(panel, panel_floats, 0.f);
+      body(p / panels, column, count, panel);
     }
   });
   return out;
@@ -60,6 +57,11 @@ bool copies(const Array& x, const Window& window) {
   const bool stored_so = x.format() == Format::nhwc || x.dim(1) == 1 || x.dim(2) * x.dim(3) == 1;
   return !stored_so || window.top != 0 || window.left != 0 || window.height > x.dim(2) || window.width > x.dim(3) ||
          window.pixel != x.dim(1);
+}
+
+int64_t images_at_a_time(const Array& x, const Window& window) {
+  if (!copies(x, window)) return x.dim(0);
+  return std::max<int64_t>(1, chunk_floats / std::max<int64_t>(1, window.height * window.width * window.pixel));
 }
 
 Pixels<const float> windowed(const Array& x, int64_t first, int64_t count, const Window& window, Array& memory) {
@@ -101,16 +103,37 @@ Pixels<const float> windowed(const Array& x, int64_t first, int64_t count, const
 }
 
 Array pack_forward(const Array& weight, const ConvSizes& s) {
+  constexpr int64_t together = 16;  // of a row of W: a cache line
+  const int64_t row = s.in * s.positions();
   const float* w = weight.data<float>();
-  return pack(s, s.out, s.in, [&](int64_t group, int64_t row, int64_t column, int64_t position) {
-    return w[((group * s.out + column) * s.in + row) * s.positions() + position];
+  return pack(s, s.out, s.in, [&](int64_t group, int64_t column, int64_t count, float* panel) {
+    const float* from = w + (group * s.out + column) * row;
+    float block[together][panel_columns] = {};
+    for (int64_t k = 0; k < row; k += together) {
+      const int64_t ks = std::min(together, row - k);
+      for (int64_t j = 0; j < count; ++j) {
+        for (int64_t i = 0; i < ks; ++i) block[i][j] = from[j * row + k + i];
+      }
+      for (int64_t i = 0; i < ks; ++i) {
+        const int64_t position = (k + i) % s.positions();
+        std::copy_n(block[i], panel_columns, panel + (position * s.in + (k + i) / s.positions()) * panel_columns);
+      }
+    }
   });
 }
 
 Array pack_backward(const Array& weight, const ConvSizes& s) {
+  const int64_t positions = s.positions();
   const float* w = weight.data<float>();
-  return pack(s, s.in, s.out, [&](int64_t group, int64_t row, int64_t column, int64_t position) {
-    return w[((group * s.out + row) * s.in + column) * s.positions() + mirrored(s, position)];
+  return pack(s, s.in, s.out, [&](int64_t group, int64_t column, int64_t count, float* panel) {
+    for (int64_t o = 0; o < s.out; ++o) {
+      const float* from = w + ((group * s.out + o) * s.in + column) * positions;
+      for (int64_t position = 0; position < positions; ++position) {
+        float* to = panel + (position * s.out + o) * panel_columns;
+        const float* at = from + mirrored(s, position);
+        for (int64_t j = 0; j < count; ++j) to[j] = at[j * positions];
+      }
+    }
   });
 }
 
@@ -143,15 +166,26 @@ Array pack_depthwise(const Array& weight, const ConvSizes& s, bool reversed) {
 }
 
 void unpack_gradient(const float* packed, const Array& weight, const ConvSizes& s) {
+  constexpr int64_t together = 16;  // output channels, and elements of their rows: cache lines of both sides
   float* w = weight.data<float>();
   const int64_t positions = s.positions();
-  const int64_t row_floats = s.in * positions;  // of one output channel
-  const int64_t step = s.depthwise() ? s.o : s.out;
-  parallel_for(s.o, 1 + grain / (row_floats + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) {
-      const float* from = s.depthwise() ? packed + o : packed + (o / s.out * row_floats * s.out + o % s.out);
-      for (int64_t position = 0; position < positions; ++position) {
-        for (int64_t ch = 0; ch < s.in; ++ch, from += step) w[o * row_floats + ch * positions + position] = *from;
+  const int64_t row = s.in * positions;  // of one output channel
+  const int64_t out = s.depthwise() ? s.o : s.out;
+  const int64_t blocks = divide_up(out, together);
+  parallel_for(s.o / out * blocks, 1 + grain / (row * together + 1), [&](int64_t begin, int64_t end) {
+    float block[together][together];
+    for (int64_t b = begin; b < end; ++b) {
+      const int64_t o = b % blocks * together;
+      const int64_t channels = std::min(together, out - o);
+      const float* from = packed + b / blocks * row * out + o;
+      float* to = w + (b / blocks * out + o) * row;
+      for (int64_t k = 0; k < row; k += together) {
+        const int64_t ks = std::min(together, row - k);
+        for (int64_t i = 0; i < ks; ++i)
+          std::copy_n(from + ((k + i) % positions * s.in + (k + i) / positions) * out, channels, block[i]);
+        for (int64_t j = 0; j < channels; ++j) {
+          for (int64_t i = 0; i < ks; ++i) to[j * row + k + i] = block[i][j];
+        }
       }
     }
   });

@@ -29,6 +29,8 @@ struct Window {
 Pixels<const float> windowed(const Array& x, int64_t first, int64_t count, const Window& window, Array& memory);
 // Whether windowed() copies.
 bool copies(const Array& x, const Window& window);
+// So many that what windowed() copies stays small: all of them if it does not.
+int64_t images_at_a_time(const Array& x, const Window& window);
 
 // W [O, C/G, kh, kw] -> [G][out / 32][kh][kw][in][32] for the forward pass.
 Array pack_forward(const Array& weight, const ConvSizes& s);

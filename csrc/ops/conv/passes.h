@@ -28,6 +28,14 @@ void pass_input(const Array& dy, const Array& weight, const float* bias, const C
                 const Array& dx);
 void pass_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
 
+// The same by Winograd's algorithm (winograd.h). False if it does not apply, or met a sum that is not finite: nothing
+// is computed then.
+bool winograd_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                      const Array& y);
+bool winograd_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                    const Array& dx);
+bool winograd_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
+
 // dY f'(Z) of images from Y = f(Z), in float32 and nhwc.
 Array pass_activation(const Array& dy, const Array& y, FusedActivation activation);
 

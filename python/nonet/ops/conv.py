@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.matmul import ACTIVATIONS
-from nonet.ops.precision import is_autocast_enabled
+from nonet.ops.precision import Current
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
 
 __all__ = ["conv1d", "conv2d", "conv2d_act"]
@@ -127,7 +127,7 @@ def convolve(
     """The op behind all of them: height and width of everything, four margins, an activation's number."""
     b = None if bias is None else as_tensor(bias, device=w.array.device)
     xa, wa = x.array, w.array
-    options = (stride, padding, dilation, groups, activation, is_autocast_enabled(), op)
+    options = (stride, padding, dilation, groups, activation, Current.code, op)
     y = _core.conv_forward(xa, wa, None if b is None else b.array, *options)
     return record(y, (x, w, b), _conv_rule, (xa, wa, y if activation else None, options))
 
