@@ -12,6 +12,7 @@ const Backend& cuda_backend();  // cuda/runtime.cu
 void bind_array(py::module_&);
 void bind_device(py::module_&);
 void bind_activation(py::module_&);
+void bind_attention(py::module_&);
 void bind_boxes(py::module_&);
 void bind_conv(py::module_&);
 void bind_ctc(py::module_&);
@@ -62,6 +63,7 @@ PYBIND11_MODULE(_core, m) {
   bind_device(m);
   bind_array(m);
   bind_activation(m);
+  bind_attention(m);
   bind_boxes(m);
   bind_conv(m);
   bind_ctc(m);

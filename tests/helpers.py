@@ -36,6 +36,7 @@ def use_threads(count: int) -> Iterator[None]:
 ROOT = Path(__file__).parent.parent
 # Test modules of families that have no kernels for GPUs yet, and are not run on the emulator of one.
 NOT_EMULATED = {
+    "test_attention",
     "test_ctc",
     "test_recurrent",
 }

@@ -27,6 +27,8 @@ __all__: list[str] = [
     "add",
     "add_into",
     "alike",
+    "attention_backward",
+    "attention_forward",
     "avg_pool_backward",
     "avg_pool_forward",
     "bag_backward",
@@ -543,6 +545,53 @@ def add_into(x: Array | None, z: Array | None) -> None:
     """
 
 def alike(x: Array | float | None, z: Array | float | None) -> bool: ...
+def attention_backward(
+    q: Array | None,
+    k: Array | None,
+    v: Array | None,
+    bias: Array | None,
+    mask: Array | None,
+    views: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(16)"
+    ],
+    sizes: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(7)"
+    ],
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    shift: typing.SupportsInt | typing.SupportsIndex | None,
+    dropout: typing.SupportsFloat | typing.SupportsIndex,
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    offset: typing.SupportsInt | typing.SupportsIndex,
+    out: Array | None,
+    lse: Array | None,
+    dout: Array | None,
+    dq: Array | None,
+    dk: Array | None,
+    dv: Array | None,
+    wants_bias: bool,
+) -> Array: ...
+def attention_forward(
+    q: Array | None,
+    k: Array | None,
+    v: Array | None,
+    bias: Array | None,
+    mask: Array | None,
+    views: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(16)"
+    ],
+    sizes: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(7)"
+    ],
+    shape: collections.abc.Sequence[typing.SupportsInt],
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    shift: typing.SupportsInt | typing.SupportsIndex | None,
+    dropout: typing.SupportsFloat | typing.SupportsIndex,
+    generator: Generator,
+) -> tuple[Array, Array, int, int]:
+    """
+    (out, lse, seed, offset); shift: None unless causal
+    """
+
 def avg_pool_backward(
     dy: Array | None,
     shape: collections.abc.Sequence[typing.SupportsInt],

@@ -19,7 +19,7 @@ from nonet.tensor import Tensor, tensor
 
 Check: TypeAlias = "Callable[[Draw], Iterator[tuple[Any, Any]]]"
 CHECKS: dict[str, Check] = {}
-ONLY_CPU = {"ctc", "peak", "recurrent"}  # what a device has no kernels for
+ONLY_CPU = {"attention", "ctc", "peak", "recurrent"}  # what a device has no kernels for
 
 TOLERANCE = 1e-4  # of the largest expected value
 
@@ -371,6 +371,21 @@ def dropout(draw: Draw) -> Iterator[tuple[Any, Any]]:
     yield out, np.where(kept, a / 0.75, 0)
     yield x.grad, np.where(kept, g / 0.75, 0)
     yield 0.7 < kept.mean() < 0.8, True
+
+
+@_check
+def attention(draw: Draw) -> Iterator[tuple[Any, Any]]:
+    (x, q), (y, k), (z, v) = draw.leaf(1, 2, 37, 9), draw.leaf(1, 2, 37, 9), draw.leaf(1, 2, 37, 11)
+    out = nn.functional.scaled_dot_product_attention(x, y, z, is_causal=True)
+    g = draw.back(out)
+    s = np.where(np.tri(37) > 0, np.exp(q @ k.swapaxes(2, 3) / 3), 0)
+    p = s / s.sum(3, keepdims=True)
+    dp = g @ v.swapaxes(2, 3)
+    ds = p * (dp - (dp * p).sum(3, keepdims=True)) / 3
+    yield out, p @ v
+    yield x.grad, ds @ k
+    yield y.grad, ds.swapaxes(2, 3) @ q
+    yield z.grad, p.swapaxes(2, 3) @ g
 
 
 @_check

@@ -27,6 +27,7 @@ from nonet.ops.activation import (
     tanhshrink,
     threshold,
 )
+from nonet.ops.attention import scaled_dot_product_attention
 from nonet.ops.channel_norm import batch_norm, group_norm, instance_norm
 from nonet.ops.conv import conv1d, conv2d
 from nonet.ops.conv_transpose import conv_transpose1d, conv_transpose2d
@@ -158,6 +159,7 @@ __all__ = [
     "relu6",
     "rms_norm",
     "rrelu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

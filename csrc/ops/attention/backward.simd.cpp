@@ -1,0 +1,189 @@
+#include "ops/attention/tiles.h"
+
+namespace nonet::NONET_NS {
+
+namespace {
+
+constexpr int64_t query_block = 128;
+constexpr int64_t block_flops = 400'000;
+
+// Scratch memory of a task. Rows of q and dO lie there twice: as they are for products that read them as the left
+// operand, and in panels for those that read them as the right one.
+struct Memory {
+  float* q;             // [queries, size], times scale log2 e
+  float* q_panels;      // [size / 32][queries][32]
+  float* dout;          // [queries, value_size], over 1 - dropout
+  float* dout_panels;   // [value_size / 32][queries][32]
+  float* delta;         // [queries]: dO . O
+  float* dq;            // [queries, size] sums so far
+  float* dk;            // [keys, size]
+  float* dv;            // [keys, value_size]
+  float* k_transposed;  // [key_block / 32][size][32]
+  float* k_panels;      // [size / 32][key_block][32]
+  float* v_transposed;  // [key_block / 32][value_size][32]
+  float* p;             // [query_block, key_block]
+  float* ds;            // [query_block, key_block]
+};
+
+Memory memory_of(const Attention& a, Pieces& pieces) {
+  Memory m;
+  m.q = take(pieces, a.queries * a.size);
+  m.q_panels = take(pieces, a.queries * padded(a.size));
+  m.dout = take(pieces, a.queries * a.value_size);
+  m.dout_panels = take(pieces, a.queries * padded(a.value_size));
+  m.delta = take(pieces, a.queries);
+  m.dq = take(pieces, a.queries * a.size);
+  m.dk = take(pieces, a.keys * a.size);
+  m.dv = take(pieces, a.keys * a.value_size);
+  m.k_transposed = take(pieces, key_block * a.size);
+  m.k_panels = take(pieces, key_block * padded(a.size));
+  m.v_transposed = take(pieces, key_block * a.value_size);
+  m.p = take(pieces, query_block * key_block);
+  m.ds = take(pieces, query_block * key_block);
+  return m;
+}
+
+void clear(float* x, int64_t n) {
+  __builtin_memset(x, 0, n * sizeof(float));
+}
+
+template <class T>
+void load_head(const Attention& a, const AttentionGradient& g, int64_t b, int64_t head, const Memory& m) {
+  copy_rows(row_of<T>(a.q, a.q_view, b, head, 0), a.q_view.row, a.queries, a.size, a.scale * log2_e, m.q);
+  pack_rows_as_panels(m.q, a.size, a.queries, a.size, a.queries, 0, m.q_panels);
+  const T* dout = row_of<T>(g.dout, a.out_view, b, head, 0);
+  const T* out = row_of<T>(g.out, a.out_view, b, head, 0);
+  copy_rows(dout, a.out_view.row, a.queries, a.value_size, a.dropout >= 1.f ? 0.f : 1.f / (1.f - a.dropout), m.dout);
+  pack_rows_as_panels(m.dout, a.value_size, a.queries, a.value_size, a.queries, 0, m.dout_panels);
+  for (int64_t i = 0; i < a.queries; ++i) {
+    F total{};
+    for_vectors(a.value_size, [&](int64_t e, int64_t lanes) {
+      total =
+          fma(load_lanes(dout + i * a.out_view.row + e, lanes), load_lanes(out + i * a.out_view.row + e, lanes), total);
+    });
+    m.delta[i] = sum(total);
+  }
+  clear(m.dq, a.queries * a.size);
+}
+
+// A row of scores s and of dP: p = 2^(s - lse) and ds = p (dP - delta), both in place.
+struct Row {
+  float* s;
+  float* dp;
+  const float* bias;
+  const bool* mask;
+  float lse;
+  float delta;
+};
+
+void gradient_row(const Row& row, int64_t n) {
+  for_vectors(n, [&](int64_t j, int64_t lanes) {
+    const F p = exp2_below(adjusted(load_lanes(row.s + j, lanes), row.bias, row.mask, j, lanes) - row.lse);
+    store_lanes(row.s + j, p, lanes);
+    store_lanes(row.dp + j, p * (load_lanes(row.dp + j, lanes) - row.delta), lanes);
+  });
+}
+// words: of the first key.
+void gradient_row_dropped(const Row& row, int64_t n, PhiloxKey key, int32_t threshold, int64_t words) {
+  for_random_words(key, words, words + n, [&](int64_t at, int64_t lanes, U word) {
+    const int64_t j = at - words;
+    const I kept = survives(word, threshold);
+    const F p = exp2_below(adjusted(load_lanes(row.s + j, lanes), row.bias, row.mask, j, lanes) - row.lse);
+    const F dp = kept != 0 ? load_lanes(row.dp + j, lanes) : F{};
+    store_lanes(row.s + j, kept != 0 ? p : F{}, lanes);
+    store_lanes(row.dp + j, p * (dp - row.delta), lanes);
+  });
+}
+
+// Queries [i, i + rows) of a head and keys [first, first + cols), which are packed.
+void block(const Attention& a, const AttentionGradient& g, int64_t b, int64_t head, int64_t i, int64_t rows,
+           int64_t first, int64_t cols, const Memory& m) {
+  const Planes planes = planes_of(a, b, head, i, first);
+  if (all_hidden(planes, rows, cols)) return;
+  multiply(rows, cols, a.size, m.q + i * a.size, a.size, m.k_transposed, a.size, m.p, key_block, false);
+  multiply(rows, cols, a.value_size, m.dout + i * a.value_size, a.value_size, m.v_transposed, a.value_size, m.ds,
+           key_block, false);
+  const int32_t threshold = drop_threshold(a.dropout);
+  const float* lse = g.lse + (b * a.heads + head) * a.queries;
+  for (int64_t r = 0; r < rows; ++r) {
+    const Row row{m.p + r * key_block,
+                  m.ds + r * key_block,
+                  planes.bias == nullptr ? nullptr : planes.bias + r * planes.bias_row,
+                  planes.mask == nullptr ? nullptr : planes.mask + r * planes.mask_row,
+                  lse[i + r],
+                  m.delta[i + r]};
+    const int64_t n = visible(a, i + r, first, cols);
+    if (a.dropout > 0) {
+      gradient_row_dropped(row, n, a.key, threshold, row_words(a, b, head, i + r) + first);
+    } else {
+      gradient_row(row, n);
+    }
+    zero_rest(row.s, n, cols);
+    zero_rest(row.dp, n, cols);
+    if (g.dbias == nullptr) continue;
+    float* dbias = g.dbias + (((g.bias_batch == 1 ? 0 : b) * a.heads + head) * a.queries + i + r) * a.keys + first;
+    for_vectors(n, [&](int64_t j, int64_t lanes) {
+      store_lanes(dbias + j, load_lanes(dbias + j, lanes) + load_lanes(row.dp + j, lanes), lanes);
+    });
+  }
+  multiply<Order::columns>(cols, a.value_size, rows, m.p, key_block, m.dout_panels + i * panel_columns, a.queries,
+                           m.dv + first * a.value_size, a.value_size, true);
+  multiply<Order::columns>(cols, a.size, rows, m.ds, key_block, m.q_panels + i * panel_columns, a.queries,
+                           m.dk + first * a.size, a.size, true);
+  multiply(rows, a.size, cols, m.ds, key_block, m.k_panels, key_block, m.dq + i * a.size, a.size, true);
+}
+
+template <class T>
+void run_head(const Attention& a, const AttentionGradient& g, int64_t b, int64_t kv_head, int64_t head,
+              const Memory& m) {
+  load_head<T>(a, g, b, head, m);
+  for (int64_t first = 0; first < a.keys; first += key_block) {
+    const int64_t cols = visible(a, a.queries - 1, first, minimum(key_block, a.keys - first));
+    if (cols == 0) break;
+    const T* k = row_of<T>(a.k, a.k_view, b, kv_head, first);
+    pack_rows_transposed(k, a.k_view.row, cols, a.size, m.k_transposed);
+    pack_rows_as_panels(k, a.k_view.row, cols, a.size, key_block, 0, m.k_panels);
+    pack_rows_transposed(row_of<T>(a.v, a.v_view, b, kv_head, first), a.v_view.row, cols, a.value_size, m.v_transposed);
+    for (int64_t i = 0; i < a.queries; i += query_block) {
+      const int64_t rows = minimum(query_block, a.queries - i);
+      const int64_t n = visible(a, i + rows - 1, first, cols);
+      if (n > 0) block(a, g, b, head, i, rows, first, n, m);
+    }
+  }
+  write_rows(m.dq, a.queries, a.size, a.scale, row_of<T>(g.dq, a.q_view, b, head, 0), a.q_view.row);
+}
+
+template <class T>
+void run_task(const Attention& a, const AttentionGradient& g, int64_t b, int64_t kv_head) {
+  Memory m;
+  with_scratch([&](Pieces& pieces) { m = memory_of(a, pieces); });
+  clear(m.dk, a.keys * a.size);
+  clear(m.dv, a.keys * a.value_size);
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) run_head<T>(a, g, b, kv_head, head, m);
+  // q carries scale log2 e.
+  write_rows(m.dk, a.keys, a.size, 0.693147181f, row_of<T>(g.dk, a.k_view, b, kv_head, 0), a.k_view.row);
+  write_rows(m.dv, a.keys, a.value_size, 1.f, row_of<T>(g.dv, a.v_view, b, kv_head, 0), a.v_view.row);
+}
+
+template <class T>
+void run(const Attention& a, const AttentionGradient& g) {
+  // One task adds to a row of dbias.
+  const bool together = g.dbias != nullptr && g.bias_batch == 1;
+  const int64_t tasks = together ? a.kv_heads : a.batch * a.kv_heads;
+  const int64_t batches = together ? a.batch : 1;
+  const int64_t flops = 4 * batches * a.heads / a.kv_heads * a.queries * a.keys * (a.size + a.value_size);
+  parallel_for(tasks, maximum(1, block_flops / maximum(1, flops)), [&](int64_t from, int64_t to) {
+    for (int64_t n = from; n < to; ++n) {
+      for (int64_t b = n / a.kv_heads; b < n / a.kv_heads + batches; ++b) run_task<T>(a, g, b, n % a.kv_heads);
+    }
+  });
+}
+
+}  // namespace
+
+void attention_backward_pass(const Attention& a, const AttentionGradient& g) {
+  (a.bfloat16 ? run<bfloat16> : run<float>)(a, g);
+}
+
+}  // namespace nonet::NONET_NS
