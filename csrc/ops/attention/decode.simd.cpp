@@ -126,7 +126,7 @@ void join(const Attention& a, int64_t b, int64_t head, int64_t i, const float* p
   float most = -__builtin_inff();
   for (int64_t c = 0; c < chunks; ++c) {
     const float m = parts[c * distance + a.value_size];
-    most = m > most || m != m ? m : most;
+    most = m > most ? m : most;
   }
   const float zero = most == -__builtin_inff() ? 0.f : most;
   float total = 0;

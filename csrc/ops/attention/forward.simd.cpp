@@ -19,7 +19,7 @@ Split split(const Attention& a) {
   Split s;
   s.group = a.heads / a.kv_heads;
   int64_t ranges = maximum(1, divide_up(a.queries * s.group, task_rows));
-  while (a.batch * a.kv_heads * ranges < 16 && a.queries / ranges > 2 * query_block) ranges *= 2;
+  while (a.batch * a.kv_heads * ranges < 8 && a.queries / ranges > 2 * query_block) ranges *= 2;
   s.queries = divide_up(divide_up(a.queries, ranges), query_block) * query_block;
   s.ranges = divide_up(a.queries, s.queries);
   return s;

@@ -16,8 +16,8 @@ inline constexpr int64_t key_block = 128;
 // 2^x for x up to a little above 0, within 2 ulp; 0 below -126.5, NaN for NaN.
 NONET_INLINE F exp2_below(F x) {
   const F y = max_number(broadcast(-127.f), x);
-  const F n = round_small(y);
-  const F r = y - n;
+  const F shifted = y + 12582912.f;  // the nearest integer, in its low bits too
+  const F r = y - (shifted - 12582912.f);
   F p = broadcast(0.00015353362f);
   p = fma(p, r, broadcast(0.0013398875f));
   p = fma(p, r, broadcast(0.009618437f));
@@ -25,7 +25,7 @@ NONET_INLINE F exp2_below(F x) {
   p = fma(p, r, broadcast(0.24022648f));
   p = fma(p, r, broadcast(0.6931472f));
   p = fma(p, r, broadcast(1.f));
-  return p * as_float((to_int(n) + 127) << 23);
+  return p * as_float((as_int(shifted) << 23) + 0x3f800000);
 }
 NONET_INLINE float exp2_below(float x) {
   return exp2_below(broadcast(x))[0];
@@ -149,40 +149,68 @@ struct RowState {
   float total[width];
 };
 
-// Scores s of the first n keys of a block become 2^(s - most), with `most` raised to the largest. -> what sums made so
-// far are to be multiplied with.
-static inline float softmax_row(float* s, int64_t n, const float* bias, const bool* mask, RowState& state) {
+template <int step, int... lane>
+NONET_INLINE F with_partner(F v, Lanes<lane...>) {
+  return max_number(v, NONET_SHUFFLE(v, v, (lane ^ step)...));
+}
+// The largest lane. NaN is passed over: it shows in the sums.
+template <int step = width / 2>
+NONET_INLINE float largest(F v) {
+  v = with_partner<step>(v, AllLanes{});
+  if constexpr (step > 1) {
+    return largest<step / 2>(v);
+  } else {
+    return v[0];
+  }
+}
+
+// The largest of n scores, with bias and mask put into them.
+static inline float largest_score(float* s, int64_t n, const float* bias, const bool* mask) {
   F most = broadcast(-__builtin_inff());
   if (bias != nullptr || mask != nullptr) {
     for_vectors(n, [&](int64_t j, int64_t lanes) {
       const F x = adjusted(load_lanes(s + j, lanes), bias, mask, j, lanes);
       store_lanes(s + j, x, lanes);
-      most = maximum(keep_lanes(x, lanes, -__builtin_inff()), most);
+      most = max_number(keep_lanes(x, lanes, -__builtin_inff()), most);
     });
-  } else {
-    int64_t j = 0;
-    F other = most;
-    for (; j + 2 * width <= n; j += 2 * width) {
-      most = maximum(load(s + j), most);
-      other = maximum(load(s + j + width), other);
-    }
-    most = maximum(most, other);
-    for (; j < n; j += width) {
-      const int64_t lanes = minimum(width, n - j);
-      most = maximum(keep_lanes(load_lanes(s + j, lanes), lanes, -__builtin_inff()), most);
-    }
+    return largest(most);
   }
-  const float block = maximum(most);
-  const float raised = block > state.most || block != block ? block : state.most;
+  int64_t j = 0;
+  F other = most;
+  for (; j + 2 * width <= n; j += 2 * width) {
+    most = max_number(load(s + j), most);
+    other = max_number(load(s + j + width), other);
+  }
+  most = max_number(most, other);
+  for (; j < n; j += width) {
+    const int64_t lanes = minimum(width, n - j);
+    most = max_number(keep_lanes(load_lanes(s + j, lanes), lanes, -__builtin_inff()), most);
+  }
+  return largest(most);
+}
+
+// Scores s of the first n keys of a block become 2^(s - most), with `most` raised to the largest. -> what sums made so
+// far are to be multiplied with.
+static inline float softmax_row(float* s, int64_t n, const float* bias, const bool* mask, RowState& state) {
+  const float block = largest_score(s, n, bias, mask);
+  const float before = state.most;
+  const float raised = block > before ? block : before;
   const float zero = raised == -__builtin_inff() ? 0.f : raised;  // nothing is seen yet: -inf - 0
-  const float factor = raised == state.most ? 1.f : exp2_below(state.most - zero);
+  const float factor = raised == before ? 1.f : exp2_below(before - zero);
   state.most = raised;
   F total = load(state.total) * factor;
-  for_vectors(n, [&](int64_t j, int64_t lanes) {
-    const F p = exp2_below(load_lanes(s + j, lanes) - zero);
-    store_lanes(s + j, p, lanes);
-    total += lanes == width ? p : keep_lanes(p, lanes, 0.f);
-  });
+  int64_t j = 0;
+#pragma GCC unroll 2
+  for (; j + width <= n; j += width) {
+    const F p = exp2_below(load(s + j) - zero);
+    store(s + j, p);
+    total += p;
+  }
+  if (j < n) {
+    const F p = exp2_below(load(s + j, n - j) - zero);
+    store(s + j, p, n - j);
+    total += keep_lanes(p, n - j, 0.f);
+  }
   store(state.total, total);
   return factor;
 }

@@ -34,6 +34,7 @@ from nonet.nn.activation import (
     Threshold,
 )
 from nonet.nn.adaptive import AdaptiveLogSoftmaxWithLoss
+from nonet.nn.attention import MultiheadAttention
 from nonet.nn.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -108,6 +109,13 @@ from nonet.nn.pooling import (
 from nonet.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from nonet.nn.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nonet.nn.sparse import Embedding, EmbeddingBag
+from nonet.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from nonet.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from nonet.tensor import Buffer, Parameter
 
@@ -194,6 +202,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -230,6 +239,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",

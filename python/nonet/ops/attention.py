@@ -120,7 +120,7 @@ def attention(
     Errors: ValueError for shapes, TypeError for dtypes.
     """
     given = [t for t in (query, key, value) if t is not None]
-    inputs: tuple[Tensor, ...] = tuple([narrowed(t) for t in as_tensors(*given)])
+    inputs = [narrowed(t) for t in as_tensors(*given)]
     kv = heads if kv_heads is None else kv_heads
     if heads < 1 or kv < 1 or heads % kv:
         raise ValueError(
@@ -166,7 +166,7 @@ def attention(
     sizes = (batch, heads, kv, queries, keys, size, value_size)
     shape = (batch, queries, width) if batch_first else (queries, batch, width)
     shift = keys - queries if causal else None
-    return attend(inputs, sources, views, sizes, shape, plane, seen, scale, shift, dropout, generator)
+    return attend(tuple(inputs), sources, views, sizes, shape, plane, seen, scale, shift, dropout, generator)
 
 
 def _stacked(heads: int, rows: int, size: int) -> View:
