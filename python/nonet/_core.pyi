@@ -29,6 +29,7 @@ __all__: list[str] = [
     "alike",
     "attention_backward",
     "attention_forward",
+    "attention_store",
     "avg_pool_backward",
     "avg_pool_forward",
     "bag_backward",
@@ -592,6 +593,15 @@ def attention_forward(
     (out, lse, seed, offset); shift: None unless causal
     """
 
+def attention_store(
+    x: Array | None,
+    view: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"
+    ],
+    rows: typing.SupportsInt | typing.SupportsIndex,
+    cache: Array | None,
+    position: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def avg_pool_backward(
     dy: Array | None,
     shape: collections.abc.Sequence[typing.SupportsInt],

@@ -1,5 +1,7 @@
 #include "ops/attention/attention.h"
 
+#include <cstring>
+
 #include "array/array.h"
 
 namespace nonet {
@@ -83,6 +85,29 @@ Attention plan(const AttentionCall& c, const Array& q, const Array& k, const Arr
 }
 
 }  // namespace
+
+void attention_store(const Array& x, const HeadView& view, int64_t rows, const Array& cache, int64_t position) {
+  check_rank(cache, 4, op, "cache", "[B, H, capacity, E]");
+  check_dtype(x, cache.dtype(), op, "input");
+  check_same_device(x, cache, op);
+  const int64_t heads = cache.dim(1);
+  const int64_t capacity = cache.dim(2);
+  const int64_t size = cache.dim(3);
+  check_view(x, view, cache.dim(0), heads, rows, size, "input");
+  check(position >= 0 && rows <= capacity - position, op, ": ", rows, " rows at ", position,
+        " do not fit into a cache of ", capacity);
+  check_on_cpu(x, op);
+  cache.begin_write("attention_store");
+  const int64_t item = item_size(x.dtype());
+  const char* from = x.raw<char>();
+  char* to = cache.raw<char>();
+  for (int64_t n = 0; n < cache.dim(0) * heads; ++n) {
+    for (int64_t t = 0; t < rows; ++t) {
+      const int64_t at = view.offset + n / heads * view.batch + n % heads * view.head + t * view.row;
+      std::memcpy(to + ((n * capacity) + position + t) * size * item, from + at * item, size * item);
+    }
+  }
+}
 
 int64_t attention_draws(const AttentionCall& c) {
   return c.batch * c.heads * c.queries * ((c.keys + 3) / 4 * 4);

@@ -88,6 +88,9 @@ Array attention_forward(const AttentionCall& call, const Array& q, const Array& 
 Array attention_backward(const AttentionCall& call, const Array& q, const Array& k, const Array& v, const Array& bias,
                          const Array& mask, const Array& out, const Array& lse, const Array& dout, const Array& dq,
                          const Array& dk, const Array& dv, bool wants_bias);
+// Keys or values of x [batch, heads, rows, size], seen through view, into rows [position, position + rows) of cache
+// [batch, heads, capacity, size]. Errors: TypeError for dtypes, ValueError for shapes and a position beyond the end.
+void attention_store(const Array& x, const HeadView& view, int64_t rows, const Array& cache, int64_t position);
 // Words of a draw that dropout takes.
 int64_t attention_draws(const AttentionCall& call);
 

@@ -55,6 +55,12 @@ void bind_attention(py::module_& m) {
       py::arg("q"), py::arg("k"), py::arg("v"), py::arg("bias"), py::arg("mask"), py::arg("views"), py::arg("sizes"),
       py::arg("scale"), py::arg("shift"), py::arg("dropout"), py::arg("seed"), py::arg("offset"), py::arg("out"),
       py::arg("lse"), py::arg("dout"), py::arg("dq"), py::arg("dk"), py::arg("dv"), py::arg("wants_bias"), no_gil());
+  m.def(
+      "attention_store",
+      [](const Array& x, const std::array<int64_t, 4>& view, int64_t rows, const Array& cache, int64_t position) {
+        attention_store(x, {view[0], view[1], view[2], view[3]}, rows, cache, position);
+      },
+      py::arg("x"), py::arg("view"), py::arg("rows"), py::arg("cache"), py::arg("position"), no_gil());
 }
 
 }  // namespace nonet

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
+from nonet.models.bert import BERT
 from nonet.models.convert import CONVERTIBLE, convert
 from nonet.models.detector import Detector, decode_boxes, detection_loss, encode_boxes
+from nonet.models.generation import Sampling, beam_search, choose, stream
+from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier, step_mask
 from nonet.models.registry import (
@@ -13,6 +16,7 @@ from nonet.models.registry import (
     VARIANTS,
     architecture_of,
     build,
+    from_pretrained,
     load_model,
     save_model,
 )
@@ -20,6 +24,7 @@ from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101,
 from nonet.models.sampling import beam_search, sample
 from nonet.models.seq2seq import AdditiveAttention, DotAttention, Seq2Seq
 from nonet.models.summary import Layer, observing, summary
+from nonet.models.t5 import T5
 from nonet.models.unet import UNet, segmentation_loss
 from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from nonet.models.weights import Matching, load_weights, match_weights, read_weights
@@ -37,23 +42,30 @@ __all__ = [
     "Forecaster",
     "ARCHITECTURES",
     "AlexNet",
+    "BERT",
     "CONVERTIBLE",
     "Detector",
+    "GPT",
     "Layer",
     "LeNet5",
     "MLP",
     "Matching",
     "ResNet",
+    "Sampling",
+    "T5",
     "UNet",
     "VARIANTS",
     "VGG",
     "alexnet",
     "architecture_of",
+    "beam_search",
     "build",
+    "choose",
     "convert",
     "decode_boxes",
     "detection_loss",
     "encode_boxes",
+    "from_pretrained",
     "load_model",
     "load_weights",
     "match_weights",
@@ -66,6 +78,7 @@ __all__ = [
     "resnet50",
     "save_model",
     "segmentation_loss",
+    "stream",
     "summary",
     "vgg11",
     "vgg11_bn",

@@ -11,10 +11,14 @@ from nonet.io.atomic import PathLike
 from nonet.models import resnet, vgg
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
+from nonet.models.bert import BERT
 from nonet.models.detector import Detector
+from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
+from nonet.models.pretrained import read_config
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier
 from nonet.models.seq2seq import Seq2Seq
+from nonet.models.t5 import T5
 from nonet.models.unet import UNet
 from nonet.nn import Module
 
@@ -22,15 +26,18 @@ from nonet.nn import Module
 # words for them.
 ARCHITECTURES: dict[str, type[Any]] = {
     "AlexNet": AlexNet,
+    "BERT": BERT,
     "Detector": Detector,
     "Forecaster": Forecaster,
     "LanguageModel": LanguageModel,
+    "GPT": GPT,
     "LeNet5": LeNet5,
     "MLP": MLP,
     "MusicModel": MusicModel,
     "ResNet": resnet.ResNet,
     "Seq2Seq": Seq2Seq,
     "SequenceClassifier": SequenceClassifier,
+    "T5": T5,
     "UNet": UNet,
     "VGG": vgg.VGG,
 }
@@ -55,6 +62,21 @@ def build(name: str, **arguments: Any) -> Module:
     if name not in known:
         raise ValueError(f"build: name must be one of {', '.join(known)}, got {name!r}")
     return known[name](**arguments)
+
+
+# Hugging Face's model_type -> the class that reads such a folder.
+PRETRAINED: dict[str, type[Any]] = {"bert": BERT, "gpt2": GPT, "t5": T5}
+
+
+def from_pretrained(directory: PathLike) -> Any:
+    """The BERT, GPT or T5 in a Hugging Face folder, in evaluation mode; config.json says which.
+
+    FileError if it says something else, or the files do not fit.
+    """
+    kind = read_config(directory).get("model_type")
+    if kind not in PRETRAINED:
+        raise FileError(f"{directory}: expected a model_type of {', '.join(PRETRAINED)}, found {kind}")
+    return PRETRAINED[kind].from_pretrained(directory)
 
 
 def architecture_of(model: Module) -> dict[str, str]:

@@ -12,13 +12,14 @@ from typing import Any
 
 from nonet import _core
 from nonet._core import Array, Generator
+from nonet.ops.index import index_select
 from nonet.ops.precision import narrowed
 from nonet.ops.random import default_generator
 from nonet.ops.shape import expand, reshape
 from nonet.ops.unary import cast
 from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
 
-__all__ = ["attention", "scaled_dot_product_attention"]
+__all__ = ["KeyValueCache", "attention", "scaled_dot_product_attention"]
 
 # Element (b, h, t, 0) of a set of heads is at offset + b * batch + h * head + t * row: these four numbers.
 View = tuple[int, int, int, int]
@@ -167,6 +168,76 @@ def attention(
     shape = (batch, queries, width) if batch_first else (queries, batch, width)
     shift = keys - queries if causal else None
     return attend(tuple(inputs), sources, views, sizes, shape, plane, seen, scale, shift, dropout, generator)
+
+
+class KeyValueCache:
+    """Keys and values of the positions so far, of one attention layer: what each new query looks at.
+
+    They lie in [B, kv_heads, capacity, E]; where they end, `length`, moves with each call. Nothing is recorded.
+    """
+
+    __slots__ = ("keys", "length", "values")
+
+    def __init__(
+        self,
+        batch: int,
+        kv_heads: int,
+        capacity: int,
+        size: int,
+        value_size: int | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+    ):
+        self.keys: Array = _core.zeros((batch, kv_heads, capacity, size), dtype, device)
+        self.values: Array = _core.zeros((batch, kv_heads, capacity, value_size or size), dtype, device)
+        self.length = 0
+
+    def append(self, key: Tensor, value: Tensor, key_start: int = 0, value_start: int = 0) -> None:
+        """Puts the heads in columns from key_start and value_start on of [B, T, …] behind those stored.
+
+        Errors: ValueError if they do not fit.
+        """
+        rows = key.shape[1]
+        for t, start, cache in ((key, key_start, self.keys), (value, value_start, self.values)):
+            view = _rows(t, start, cache.shape[3], 0)
+            _core.attention_store(t.array.to(cache.dtype), view, rows, cache, self.length)
+        self.length += rows
+
+    def attend(
+        self,
+        query: Tensor,
+        heads: int,
+        *,
+        causal: bool = True,
+        mask: Array | None = None,
+        bias: Tensor | None = None,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Attention of the first heads · E columns of query [B, L, …] on what is stored -> [B, L, heads · Ev].
+
+        causal: the queries are the last L of the stored positions. mask, bias: [B or 1, heads or 1, L or 1, length].
+        """
+        batch, kv_heads, capacity, size = self.keys.shape
+        value_size, queries = self.values.shape[3], query.shape[1]
+        width = heads * value_size
+        views = (
+            *_rows(query, 0, size, 0),
+            *_stacked(kv_heads, capacity, size),
+            *_stacked(kv_heads, capacity, value_size),
+            *(0, queries * width, value_size, width),
+        )
+        sizes = (batch, heads, kv_heads, queries, self.length, size, value_size)
+        inputs = (Tensor(query.array.to(self.keys.dtype)), Tensor(self.keys), Tensor(self.values))
+        shift = self.length - queries if causal else None
+        return attend(
+            inputs, (0, 1, 2), views, sizes, (batch, queries, width), bias, mask, scale, shift, 0.0, None
+        )
+
+    def select(self, rows: Any) -> None:
+        """Keeps the sequences with these numbers, in this order: [B'] int64."""
+        at = as_tensor(rows, device=self.keys.device)
+        self.keys = index_select(Tensor(self.keys), 0, at).array
+        self.values = index_select(Tensor(self.values), 0, at).array
 
 
 def _stacked(heads: int, rows: int, size: int) -> View:
