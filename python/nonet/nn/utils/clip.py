@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 
 from nonet import _core
-from nonet.tensor import Tensor
+from nonet.ops.unary import clamp
+from nonet.tensor import Tensor, no_grad
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "clip_weights_", "get_total_norm"]
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[_core.Array]:
@@ -68,3 +69,16 @@ def clip_grad_value_(
 ) -> None:
     """Clamps every element of every gradient to [-clip_value, clip_value], in place."""
     _core.clamp_values(_gradients(parameters), float(clip_value))
+
+
+def clip_weights_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Clamps every element of every parameter to [-clip_value, clip_value], in place.
+
+    Arjovsky, Chintala, Bottou, "Wasserstein generative adversarial networks", ICML 2017. Errors: ValueError unless
+    clip_value > 0.
+    """
+    if not clip_value > 0:
+        raise ValueError(f"clip_weights_: clip_value must be above 0, got {clip_value}")
+    with no_grad():
+        for p in [parameters] if isinstance(parameters, Tensor) else parameters:
+            p.copy_(clamp(p.detach(), -clip_value, clip_value))
