@@ -5,6 +5,7 @@ from __future__ import annotations
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
 from nonet.models.bert import BERT
+from nonet.models.autoencoder import Autoencoder, ConvAutoencoder, corrupt
 from nonet.models.convert import CONVERTIBLE, convert
 from nonet.models.detector import Detector, decode_boxes, detection_loss, encode_boxes
 from nonet.models.generation import Sampling, beam_search, choose, stream
@@ -26,6 +27,7 @@ from nonet.models.seq2seq import AdditiveAttention, DotAttention, Seq2Seq
 from nonet.models.summary import Layer, observing, summary
 from nonet.models.t5 import T5
 from nonet.models.unet import UNet, segmentation_loss
+from nonet.models.vae import VAE, ConvVAE, kl_divergence, vae_loss
 from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from nonet.models.weights import Matching, load_weights, match_weights, read_weights
 
@@ -43,7 +45,10 @@ __all__ = [
     "ARCHITECTURES",
     "AlexNet",
     "BERT",
+    "Autoencoder",
     "CONVERTIBLE",
+    "ConvAutoencoder",
+    "ConvVAE",
     "Detector",
     "GPT",
     "Layer",
@@ -54,6 +59,7 @@ __all__ = [
     "Sampling",
     "T5",
     "UNet",
+    "VAE",
     "VARIANTS",
     "VGG",
     "alexnet",
@@ -62,10 +68,12 @@ __all__ = [
     "build",
     "choose",
     "convert",
+    "corrupt",
     "decode_boxes",
     "detection_loss",
     "encode_boxes",
     "from_pretrained",
+    "kl_divergence",
     "load_model",
     "load_weights",
     "match_weights",
@@ -80,6 +88,7 @@ __all__ = [
     "segmentation_loss",
     "stream",
     "summary",
+    "vae_loss",
     "vgg11",
     "vgg11_bn",
     "vgg13",

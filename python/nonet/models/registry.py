@@ -12,6 +12,7 @@ from nonet.models import resnet, vgg
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
 from nonet.models.bert import BERT
+from nonet.models.autoencoder import Autoencoder, ConvAutoencoder
 from nonet.models.detector import Detector
 from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
@@ -20,6 +21,7 @@ from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, Sequen
 from nonet.models.seq2seq import Seq2Seq
 from nonet.models.t5 import T5
 from nonet.models.unet import UNet
+from nonet.models.vae import VAE, ConvVAE
 from nonet.nn import Module
 
 # Every class here keeps its constructor's arguments, as JSON has them, in the attribute `arguments`; None if it has no
@@ -27,6 +29,9 @@ from nonet.nn import Module
 ARCHITECTURES: dict[str, type[Any]] = {
     "AlexNet": AlexNet,
     "BERT": BERT,
+    "Autoencoder": Autoencoder,
+    "ConvAutoencoder": ConvAutoencoder,
+    "ConvVAE": ConvVAE,
     "Detector": Detector,
     "Forecaster": Forecaster,
     "LanguageModel": LanguageModel,
@@ -39,6 +44,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "SequenceClassifier": SequenceClassifier,
     "T5": T5,
     "UNet": UNet,
+    "VAE": VAE,
     "VGG": vgg.VGG,
 }
 
