@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from nonet.models.adversarial import ADVERSARIAL, discriminator_loss, generator_loss
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
 from nonet.models.bert import BERT
 from nonet.models.autoencoder import Autoencoder, ConvAutoencoder, corrupt
 from nonet.models.convert import CONVERTIBLE, convert
+from nonet.models.cyclegan import CycleGAN
 from nonet.models.detector import Detector, decode_boxes, detection_loss, encode_boxes
 from nonet.models.generation import Sampling, beam_search, choose, stream
 from nonet.models.gpt import GPT
+from nonet.models.gan import DCGAN, GAN, Adversarial
 from nonet.models.lenet import LeNet5
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier, step_mask
 from nonet.models.registry import (
@@ -42,15 +45,20 @@ __all__ = [
     "MusicModel",
     "LanguageModel",
     "Forecaster",
+    "ADVERSARIAL",
     "ARCHITECTURES",
+    "Adversarial",
     "AlexNet",
     "BERT",
     "Autoencoder",
     "CONVERTIBLE",
     "ConvAutoencoder",
     "ConvVAE",
+    "CycleGAN",
+    "DCGAN",
     "Detector",
     "GPT",
+    "GAN",
     "Layer",
     "LeNet5",
     "MLP",
@@ -71,8 +79,10 @@ __all__ = [
     "corrupt",
     "decode_boxes",
     "detection_loss",
+    "discriminator_loss",
     "encode_boxes",
     "from_pretrained",
+    "generator_loss",
     "kl_divergence",
     "load_model",
     "load_weights",

@@ -13,8 +13,10 @@ from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
 from nonet.models.bert import BERT
 from nonet.models.autoencoder import Autoencoder, ConvAutoencoder
+from nonet.models.cyclegan import CycleGAN
 from nonet.models.detector import Detector
 from nonet.models.gpt import GPT
+from nonet.models.gan import DCGAN, GAN
 from nonet.models.lenet import LeNet5
 from nonet.models.pretrained import read_config
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier
@@ -32,8 +34,11 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "Autoencoder": Autoencoder,
     "ConvAutoencoder": ConvAutoencoder,
     "ConvVAE": ConvVAE,
+    "CycleGAN": CycleGAN,
+    "DCGAN": DCGAN,
     "Detector": Detector,
     "Forecaster": Forecaster,
+    "GAN": GAN,
     "LanguageModel": LanguageModel,
     "GPT": GPT,
     "LeNet5": LeNet5,

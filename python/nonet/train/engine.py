@@ -38,11 +38,12 @@ class Engine:
         clip_value: float | None,
         accumulate: int,
         context: Callable[[], AbstractContextManager[Any]],
+        after: Callable[[Module], None] | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer, self.train = model, loss, optimizer, train
         self.inputs, self.scheduler, self.per_step = inputs, scheduler, per_step
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.accumulate, self.context = accumulate, context
+        self.accumulate, self.context, self.after = accumulate, context, after
         self._parameters = list(model.parameters())
         self._norm: Tensor | None = None  # of the last step's gradients, before they were clipped
 
@@ -86,6 +87,8 @@ class Engine:
         if self.clip_value is not None:
             clip_grad_value_(self._parameters, self.clip_value)
         self.optimizer.step()
+        if self.after is not None:
+            self.after(self.model)
         if self.per_step and self.scheduler is not None:
             self.scheduler.step()
 

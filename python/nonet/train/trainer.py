@@ -21,6 +21,7 @@ from nonet.tensor import Tensor, no_grad
 from nonet.train.engine import Engine
 from nonet.train.metrics import Metric
 from nonet.train.output import Clock, Output, interruptible
+from nonet.train.players import PlayersEngine
 from nonet.train.position import Position, Result
 from nonet.train.progress import Progress
 from nonet.train.run import PathLike, RunFolder, load_state, save_state
@@ -32,7 +33,11 @@ _SHOW_SECONDS = 0.5  # between two looks at the losses, for the bar
 class Trainer:
     """Trains `model` until `epochs` or `steps`, whichever ends first.
 
-    model, loss, optimizer   output = model(*inputs), loss(output, *targets) -> mean over the batch, a tensor []
+    model, loss, optimizer   output = model(*inputs), loss(output, *targets) -> mean over the batch, a tensor [];
+                             or sequences of as many losses and optimizers, which take turns in every step (the two
+                             networks of a GAN): loss(model, *batch), see `PlayersEngine`; `scheduler` is then a
+                             sequence too, validation measures the sum of the losses, and there are no metrics
+    after_update             called with the model after every update, for example to clip weights
     train, validation        `nonet.data.DataLoader`s of NumPy batches: the first `inputs` fields go to the model, the
                              others to the loss and the metrics
     metrics                  evaluated on the validation part after every epoch; see `Metric`
@@ -67,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         model: Module,
-        loss: Callable[..., Tensor],
+        loss: Callable[..., Tensor] | Sequence[Callable[..., Tensor]],
         optimizer: Any,
         train: Any,
         *,
@@ -90,6 +95,7 @@ class Trainer:
         log_every: int | None = None,
         device: str | None = None,
         context: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+        after_update: Callable[[Module], None] | None = None,
         callbacks: Sequence[Callable[[Trainer, dict[str, Any]], None]] = (),
         metadata: Mapping[str, str] | None = None,
         run_metadata: Mapping[str, str] | None = None,
@@ -108,18 +114,20 @@ class Trainer:
         self.progress, self.tensorboard = progress, tensorboard
         self.position = Position()
         self._check_arguments({"accumulate": accumulate, "inputs": inputs}, clip_norm, clip_value)
-        self.engine = Engine(
-            model,
-            loss,
-            optimizer,
-            train,
-            inputs=inputs,
-            scheduler=scheduler,
-            per_step=schedule == "step",
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            accumulate=accumulate,
-            context=context,
+        settings: dict[str, Any] = {
+            "inputs": inputs,
+            "scheduler": scheduler,
+            "per_step": schedule == "step",
+            "clip_norm": clip_norm,
+            "clip_value": clip_value,
+            "accumulate": accumulate,
+            "context": context,
+            "after": after_update,
+        }
+        self.engine = (
+            Engine(model, loss, optimizer, train, **settings)
+            if callable(loss)
+            else PlayersEngine(model, loss, optimizer, train, **settings)
         )
         if schedule == "step" and isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("Trainer: schedule must be 'epoch' for ReduceLROnPlateau, got 'step'")
