@@ -16,7 +16,9 @@ from nonet.data.corpus import (
 from nonet.data.dataset import ArrayDataset, Splits, holdout
 from nonet.data.digits import load_digits
 from nonet.data.errors import DataError, MissingDataError
+from nonet.data.faces import FACE_FILES, load_faces
 from nonet.data.folder import FOLDER_FILES, fit_square, load_folder
+from nonet.data.heartbeats import ECG5000_FILES, load_ecg5000
 from nonet.data.idx import IDX_FILES, load_idx, read_idx
 from nonet.data.loader import Batch, DataLoader
 from nonet.data.normalization import mean_std, normalize
@@ -41,11 +43,14 @@ from nonet.data.series import SERIES_FILES, Series, load_series, windows
 from nonet.data.shapes import load_shapes
 from nonet.data.spectrogram import log_mel, mel_filters
 from nonet.data.speech import FSDD_FILES, DigitStrings, Recording, Recordings, load_fsdd
+from nonet.data.styles import STYLE_FILES, Styles, load_styles, thickened_inverse
 from nonet.data.table import Table, read_table
 from nonet.data.text import CharVocab, read_lines, read_text, read_tsv
 from nonet.data.transforms import compose, pad, random_crop, random_flip, random_shift, resize, upsample
 
 __all__ = [
+    "ECG5000_FILES",
+    "FACE_FILES",
     "FILES",
     "FOLDER_FILES",
     "FSDD_FILES",
@@ -59,6 +64,7 @@ __all__ = [
     "SCENE_SETS",
     "SERIES_FILES",
     "SETS",
+    "STYLE_FILES",
     "TEXT_FILES",
     "TSV_FILES",
     "ArrayDataset",
@@ -79,6 +85,7 @@ __all__ = [
     "Series",
     "Splits",
     "StreamLoader",
+    "Styles",
     "Table",
     "WordVocab",
     "bigram_nats",
@@ -92,6 +99,8 @@ __all__ = [
     "load",
     "load_corpus",
     "load_digits",
+    "load_ecg5000",
+    "load_faces",
     "load_folder",
     "load_fsdd",
     "load_idx",
@@ -101,6 +110,7 @@ __all__ = [
     "load_scenes",
     "load_series",
     "load_shapes",
+    "load_styles",
     "log_mel",
     "mean_std",
     "mel_filters",
@@ -122,6 +132,7 @@ __all__ = [
     "scene_arrays",
     "sentence",
     "split_text",
+    "thickened_inverse",
     "upsample",
     "windows",
     "words",

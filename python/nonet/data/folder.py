@@ -16,7 +16,7 @@ from nonet.data.files import PathLike, require_directory
 from nonet.data.transforms import resize
 
 FOLDER_FILES = "images in train/CLASS and test/CLASS"
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def load_folder(directory: PathLike, size: int | None = None, largest: int | None = None) -> Splits:
@@ -76,7 +76,9 @@ def _files(folder: Path) -> dict[str, list[Path]]:
         for entry in sorted(os.scandir(folder), key=lambda e: e.name):
             if entry.is_dir() and not entry.name.startswith("."):
                 names = sorted(os.listdir(entry.path))
-                images = [n for n in names if not n.startswith(".") and Path(n).suffix.lower() in _SUFFIXES]
+                images = [
+                    n for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES
+                ]
                 if images:
                     found[entry.name] = [Path(entry.path) / name for name in images]
     except OSError as error:
@@ -90,7 +92,7 @@ def _images(paths: Sequence[Path], size: int | None, largest: int | None) -> lis
     """All of one height and width; what is too large is made smaller at once, so that it is not kept in memory."""
     images: list[NDArray[np.uint8]] = []
     for path in paths:
-        image = _image(path)
+        image = read_pixels(path)
         if size is not None or (largest is not None and max(image.shape[1:]) > largest):
             image = _fitted(image, size or largest or 1)
         images.append(image)
@@ -106,7 +108,8 @@ def _images(paths: Sequence[Path], size: int | None, largest: int | None) -> lis
     return images
 
 
-def _image(path: Path) -> NDArray[np.uint8]:
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """The image in a file as uint8 [C, H, W]. DataError for what is none, MissingExtraError without pillow."""
     from nonet.io.errors import FileError  # here, so that `nonet.data` needs NumPy alone
     from nonet.io.image import read_image
 

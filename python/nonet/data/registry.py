@@ -6,8 +6,10 @@ from nonet.data.corpus import TEXT_FILES
 from nonet.data.dataset import Splits
 from nonet.data.digits import load_digits
 from nonet.data.errors import DataError
+from nonet.data.faces import FACE_FILES
 from nonet.data.files import PathLike
 from nonet.data.folder import FOLDER_FILES, load_folder
+from nonet.data.heartbeats import ECG5000_FILES
 from nonet.data.idx import IDX_FILES, load_idx
 from nonet.data.pairs import MULTI30K_FILES, TSV_FILES
 from nonet.data.pennfudan import PENNFUDAN_FILES, load_pennfudan
@@ -29,6 +31,8 @@ FILES = {  # of sets that need some
     "fsdd": FSDD_FILES,
     "multi30k": MULTI30K_FILES,
     "tsv": TSV_FILES,
+    "ecg5000": ECG5000_FILES,
+    "faces": FACE_FILES,
 }
 
 
