@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice, product
+from itertools import islice
 
 import numpy as np
 import pytest
 
 import nonet
 from nonet import models
-from nonet.models import beam_search, sample
 
 
 def values(tensor) -> np.ndarray:
@@ -99,7 +98,7 @@ def test_training_and_evaluation_do_not_share_a_state():
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_streams_are_what_the_model_says(cell):
     model = models.LanguageModel(7, 3, 5, layers=2, cell=cell).eval()
-    found = list(islice(model.stream([1, 2], temperature=0), 6))
+    found = list(islice(model.stream([1, 2], models.Sampling(temperature=0)), 6))
     text = [1, 2, *found]
     logits = values(model(np.array([text])))[0]
     assert found == np.argmax(logits[1:-1], axis=1).tolist()
@@ -198,53 +197,3 @@ def test_files_and_summaries(tmp_path, name, arguments, shape):
     rnn = next(layer for layer in layers if layer.kind in ("GRU", "LSTM"))
     weights = sum(p.numel() for p in model.get_submodule(rnn.path).parameters() if p.ndim == 2)
     assert rnn.macs == 9 * weights
-
-
-# ---- sampling
-def test_samples():
-    rng = np.random.default_rng(0)
-    chances = np.array([0.5, 0.3, 0.15, 0.05])
-    logits = np.log(np.repeat(chances[None], 20000, axis=0))
-    for options, want in (
-        ({}, chances),
-        ({"temperature": 0.5}, chances**2),
-        ({"top_k": 2}, chances * [1, 1, 0, 0]),
-        ({"top_p": 0.79}, chances * [1, 1, 0, 0]),
-        ({"top_p": 0.81}, chances * [1, 1, 1, 0]),
-        ({"top_p": 0.01}, chances * [1, 0, 0, 0]),
-        ({"top_k": 9, "top_p": 1.0}, chances),
-    ):
-        drawn = np.bincount(sample(logits, rng, **options), minlength=4) / 20000
-        np.testing.assert_allclose(drawn, want / want.sum(), atol=0.015)
-        assert (drawn[want == 0] == 0).all()
-    assert sample(np.array([[1.0, 3, 3]]), rng, temperature=0).tolist() == [1]
-    for options in ({"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}):
-        with pytest.raises(ValueError, match=f"sample: {next(iter(options))} must be"):
-            sample(logits, rng, **options)
-
-
-def test_beams_find_what_exhaustive_search_finds():
-    """A random chain of three codes and an end: with a beam as wide as there are texts nothing is missed."""
-    rng = np.random.default_rng(3)
-    table = np.log(
-        rng.dirichlet(np.ones(4), (5, 4))
-    )  # step, code before -> chances of 0, 1, 2 and the end, 3
-
-    def advance(codes, state):
-        step, *rest = state
-        return table[step, codes], (step + 1, *rest)
-
-    for penalty in (0.0, 1.0):
-        best, wanted = -np.inf, []
-        for length in range(4):
-            for text in product(range(3), repeat=length):
-                path = [0, *text]
-                nats = sum(table[i, a, b] for i, (a, b) in enumerate(zip(path, [*text, 3], strict=True)))
-                if nats / (length + 1) ** penalty > best:
-                    best, wanted = nats / (length + 1) ** penalty, list(text)
-        found = beam_search(
-            advance, lambda s, rows: s, (0,), 1, begin=0, end=3, beam=40, longest=4, length_penalty=penalty
-        )
-        assert found[0] == wanted or penalty > 0  # which may end too early
-    with pytest.raises(ValueError, match="beam must be at least 1, got 0"):
-        beam_search(advance, lambda s, rows: s, (0,), 1, begin=0, end=3, beam=0)

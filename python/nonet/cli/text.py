@@ -188,9 +188,11 @@ def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     for index in range(args.count):
         drawn = model.stream(
             codes.tolist(),
-            temperature=1.0 if args.temperature is None else args.temperature,
-            top_k=args.top_k,
-            top_p=args.top_p,
+            models.Sampling(
+                temperature=1.0 if args.temperature is None else args.temperature,
+                top_k=args.top_k or 0,
+                top_p=1.0 if args.top_p is None else args.top_p,
+            ),
             seed=args.seed + index,
         )
         written = []

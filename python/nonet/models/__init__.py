@@ -5,14 +5,14 @@ from __future__ import annotations
 from nonet.models.adversarial import ADVERSARIAL, discriminator_loss, generator_loss
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
-from nonet.models.bert import BERT
 from nonet.models.autoencoder import Autoencoder, ConvAutoencoder, corrupt
+from nonet.models.bert import BERT
 from nonet.models.convert import CONVERTIBLE, convert
 from nonet.models.cyclegan import CycleGAN
 from nonet.models.detector import Detector, decode_boxes, detection_loss, encode_boxes
+from nonet.models.gan import DCGAN, GAN, Adversarial
 from nonet.models.generation import Sampling, beam_search, choose, stream
 from nonet.models.gpt import GPT
-from nonet.models.gan import DCGAN, GAN, Adversarial
 from nonet.models.lenet import LeNet5
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier, step_mask
 from nonet.models.registry import (
@@ -25,7 +25,6 @@ from nonet.models.registry import (
     save_model,
 )
 from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
-from nonet.models.sampling import beam_search, sample
 from nonet.models.seq2seq import AdditiveAttention, DotAttention, Seq2Seq
 from nonet.models.summary import Layer, observing, summary
 from nonet.models.t5 import T5
@@ -35,12 +34,11 @@ from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16
 from nonet.models.weights import Matching, load_weights, match_weights, read_weights
 
 __all__ = [
+    "beam_search",
     "step_mask",
     "Seq2Seq",
     "DotAttention",
     "AdditiveAttention",
-    "sample",
-    "beam_search",
     "SequenceClassifier",
     "MusicModel",
     "LanguageModel",
@@ -72,7 +70,6 @@ __all__ = [
     "VGG",
     "alexnet",
     "architecture_of",
-    "beam_search",
     "build",
     "choose",
     "convert",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nonet import nn
-from nonet.models.sampling import sample
+from nonet.models.generation import Sampling, choose
 from nonet.ops.join import cat
 from nonet.ops.unary import sigmoid
 from nonet.tensor import Buffer, Tensor, TensorLike, as_tensor, no_grad
@@ -214,16 +214,15 @@ class LanguageModel(nn.Module):
     def stream(
         self,
         prompt: Sequence[int],
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        sampling: Sampling | None = None,
         seed: int = 0,
     ) -> Iterator[int]:
-        """The codes that follow `prompt`, one at a time, without an end. See `sample`; ValueError without a prompt."""
+        """The codes that follow `prompt`, one at a time, without an end. ValueError without a prompt."""
         if len(prompt) == 0:
             raise ValueError("LanguageModel: prompt must not be empty")
         rng = np.random.default_rng(seed)
+        how = Sampling() if sampling is None else sampling
+        used = [int(code) for code in prompt]
         state = None
         with no_grad():
             for code in prompt[:-1]:
@@ -232,7 +231,9 @@ class LanguageModel(nn.Module):
             while True:
                 out, state = self.rnn.step(self.embedding(np.array([code])), state)
                 logits = np.asarray(self.head(out).cpu())
-                code = int(sample(logits, rng, temperature, top_k, top_p)[0])
+                code = int(choose(logits, [np.array(used)], how, rng)[0])
+                if how.repetition_penalty != 1.0:
+                    used.append(code)
                 yield code
 
 

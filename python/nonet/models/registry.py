@@ -11,12 +11,12 @@ from nonet.io.atomic import PathLike
 from nonet.models import resnet, vgg
 from nonet.models.alexnet import AlexNet, alexnet
 from nonet.models.ann import MLP
-from nonet.models.bert import BERT
 from nonet.models.autoencoder import Autoencoder, ConvAutoencoder
+from nonet.models.bert import BERT
 from nonet.models.cyclegan import CycleGAN
 from nonet.models.detector import Detector
-from nonet.models.gpt import GPT
 from nonet.models.gan import DCGAN, GAN
+from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
 from nonet.models.pretrained import read_config
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier

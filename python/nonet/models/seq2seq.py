@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from nonet import nn
+from nonet.models.generation import beam_search
 from nonet.models.recurrent import layers_of, step_mask
-from nonet.models.sampling import beam_search
 from nonet.ops.index import index_select
 from nonet.ops.join import cat
 from nonet.ops.matmul import matmul
-from nonet.ops.softmax import log_softmax, softmax
+from nonet.ops.softmax import softmax
 from nonet.ops.unary import tanh
 from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
 
@@ -158,32 +158,25 @@ class Seq2Seq(nn.Module):
         with no_grad():
             memory, states = self._encode(as_tensor(source), lengths)
 
-            def advance(codes: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-                logits, new = self._decode(as_tensor(codes[:, None], device=memory[0].device), *state[:2])
-                chances = np.array(log_softmax(logits[:, 0], 1).float().cpu(), np.float64)
-                chances[:, [self.pad, self.begin]] = -np.inf
-                return chances, (state[0], new, state[2])
-
-            def select(state: Any, rows: np.ndarray) -> Any:
-                kept, layers, sources = state
-                if not np.array_equal(sources[rows], sources):  # or each row still has its own source
-                    kept = tuple(index_select(t, 0, rows) for t in kept)
-                chosen = tuple(tuple(index_select(t, 1, rows) for t in part) for part in layers)
-                return kept, chosen, sources[rows]
-
             batch = memory[0].shape[0]
+            sources = np.repeat(np.arange(batch), beam)
+            kept = tuple(index_select(t, 0, sources) for t in memory)
+            layers = tuple(tuple(index_select(t, 1, sources) for t in part) for part in states)
 
-            return beam_search(
-                advance,
-                select,
-                (memory, states, np.arange(batch)),
-                batch,
-                begin=self.begin,
-                end=self.end,
-                beam=beam,
-                longest=longest,
-                length_penalty=length_penalty,
-            )
+            def step(codes: np.ndarray) -> np.ndarray:
+                nonlocal layers
+                logits, layers = self._decode(as_tensor(codes, device=memory[0].device), kept, layers)
+                out = np.array(logits[:, 0].float().cpu())
+                out[:, [self.pad, self.begin]] = -np.inf
+                return out
+
+            def reorder(rows: np.ndarray) -> None:  # of one source each: what is kept of it stays
+                nonlocal layers
+                layers = tuple(tuple(index_select(t, 1, rows) for t in part) for part in layers)
+
+            start = np.full((batch, 1), self.begin, np.int64)
+            found = beam_search(step, reorder, start, beam, longest, self.end, length_penalty)
+            return [codes[:-1] if codes and codes[-1] == self.end else codes for codes in found]
 
     def example(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
         codes = np.zeros(tuple(shape), np.int64)

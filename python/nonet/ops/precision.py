@@ -36,10 +36,11 @@ class set_matmul_precision(contextlib.AbstractContextManager[None]):
     highest (default): float32 results, normwise as accurate as fused multiply-adds; high: at least TF32's 11 bits of
     each operand; medium: operands rounded to bfloat16, sums in float32; ieee: fused multiply-adds and nothing else.
     They differ where the processor has AMX (Henry, Tang & Heinecke 2019), whose high keeps 16 bits, and on GPUs with
-    tensor cores, where highest is ieee for float32; elsewhere all are ieee, but for convolutions of 3 x 3 kernels, which
-    take fewer multiplications (Winograd; Lavin & Gray 2016) unless ieee is asked for. Products of two bfloat16 arrays are exact
-    and summed in float32 whatever the setting. Backward passes use the precision of their forward pass. Ops on products
-    take `precision=` for one call, which is also what to use from several threads. Errors: ValueError.
+    tensor cores, where highest is ieee for float32; elsewhere all are ieee, but for convolutions of 3 x 3 kernels,
+    which take fewer multiplications (Winograd; Lavin & Gray 2016) unless ieee is asked for. Products of two bfloat16
+    arrays are exact and summed in float32 whatever the setting. Backward passes use the precision of their forward
+    pass. Ops on products take `precision=` for one call, which is also what to use from several threads. Errors:
+    ValueError.
     """
 
     def __init__(self, precision: str):
