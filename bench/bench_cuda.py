@@ -2,6 +2,8 @@
 
     python -m nonet.bench.bench_cuda --save bench.json --seconds 440
 
+    python -m nonet.bench.bench_cuda --save bench.json --markdown     (the tables of docs/gpu.md, of what is saved)
+
 A case is verified (both results agree), then both sides run blocks of calls in turn, each block between two
 synchronisations; medians of blocks stand against medians. Rows are saved one by one; called again with the same file,
 it goes on with what is missing. bench/cuda_all.py is the usual way to call it.
@@ -311,12 +313,57 @@ def _verify(name: str, ours: Any, theirs: Any, tolerance: float) -> None:
         )
 
 
+def markdown(document: dict[str, Any]) -> str:
+    """Products as a table of shapes and kinds, each with its ratio to PyTorch; a line per other case."""
+    device = document["device"]
+    head = (
+        f"{device['name']}, CUDA {device['runtime']}, driver {device['driver']}, PyTorch {document['torch']}"
+    )
+    rows = {row["name"]: Row(**row) for row in document["rows"]}
+    products = {name: row for name, row in rows.items() if name.startswith("matmul ")}
+    lines = [head, ""]
+    if products:
+        kinds = list(dict.fromkeys(tuple(_kind(name)) for name in products))
+        lines.append("| matmul | " + " | ".join(", ".join(kind) for kind in kinds) + " |")
+        lines.append("| --- |" + " --: |" * len(kinds))
+        for shape in dict.fromkeys(name.split()[3] for name in products):
+            cells = []
+            for dtype, precision, tier in kinds:
+                row = products.get(f"matmul {dtype} {precision} {shape} {tier}")
+                cells.append(
+                    ""
+                    if row is None
+                    else f"{row.flops / row.nonet / 1e12:.1f} TFLOP/s, {row.torch / row.nonet:.2f}"
+                )
+            lines.append(f"| {shape} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["| case | nonet | PyTorch | ratio | rate |", "| --- | --: | --: | --: | --: |"]
+    for name, row in rows.items():
+        if name in products:
+            continue
+        rate = f"{row.flops / row.nonet / 1e12:.1f} TFLOP/s" if row.flops else ""
+        rate = rate or (f"{row.bytes / row.nonet / 1e9:.0f} GB/s" if row.bytes else "")
+        lines.append(
+            f"| {name} | {row.nonet * 1e6:.1f} µs | {row.torch * 1e6:.1f} µs | {row.torch / row.nonet:.2f} | {rate} |"
+        )
+    return "\n".join([*lines, *(f"* failed: {name}: {why}" for name, why in document["failed"].items())])
+
+
+def _kind(name: str) -> tuple[str, str, str]:
+    _, dtype, precision, _, tier = name.split()
+    return dtype, precision, tier
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--save", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=440.0)
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--markdown", action="store_true", help="measure nothing, show the file as Markdown")
     args = parser.parse_args(argv)
+    if args.markdown:
+        print(markdown(json.loads(args.save.read_text())))
+        return 0
     info = nonet.cuda.device_info()
     document: dict[str, Any] = {"device": info, "torch": _torch().__version__, "rows": [], "failed": {}}
     if args.save.exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import nonet
-from nonet.bench import cuda_all
+from nonet.bench import bench_cuda, cuda_all
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "cuda_all.py"
 
@@ -95,4 +95,27 @@ def test_steps_beside_each_other(tmp_path, monkeypatch):
     session.together([(str(i), lambda i=i: str(i * i)) for i in range(9)])
     assert [step["note"] for _, step in sorted(cuda_all.load("")["steps"].items())] == [
         str(i * i) for i in range(9)
+    ]
+
+
+def test_markdown():
+    rows = [
+        {"name": "matmul float32 high 64x64x64 simt", "nonet": 1e-6, "torch": 2e-6, "flops": 3e6},
+        {"name": "matmul float32 high 8x8x8 mma80", "nonet": 1e-6, "torch": 2e-6, "flops": 3e6},
+        {"name": "exp 4x4", "nonet": 4e-6, "torch": 2e-6, "bytes": 8e3},
+    ]
+    device = {"name": "A GPU", "runtime": "13.0", "driver": "13.1"}
+    text = bench_cuda.markdown({"device": device, "torch": "2.0", "rows": rows, "failed": {"sort": "no"}})
+    assert text.splitlines() == [
+        "A GPU, CUDA 13.0, driver 13.1, PyTorch 2.0",
+        "",
+        "| matmul | float32, high, simt | float32, high, mma80 |",
+        "| --- | --: | --: |",
+        "| 64x64x64 | 3.0 TFLOP/s, 2.00 |  |",
+        "| 8x8x8 |  | 3.0 TFLOP/s, 2.00 |",
+        "",
+        "| case | nonet | PyTorch | ratio | rate |",
+        "| --- | --: | --: | --: | --: |",
+        "| exp 4x4 | 4.0 µs | 2.0 µs | 0.50 | 2 GB/s |",
+        "* failed: sort: no",
     ]
