@@ -73,7 +73,7 @@ NONET_DEVICE float pick(const Four& x, int i) {
 // A warp, or a block, per line: its lanes share K.
 template <int count, bool whole_block, bool even>
 struct Dots {
-  static constexpr int max_threads = threads, min_blocks = 2;
+  static constexpr int max_threads = threads, min_blocks = even ? 2 : 1;
   NONET_DEVICE void operator()(const MatvecJob& x) const {
     constexpr int group = whole_block ? threads : 32, pack = even ? 8 : 4;
     const Job& job = x.job;
