@@ -38,7 +38,6 @@ ROOT = Path(__file__).parent.parent
 NOT_EMULATED = {
     "test_attention",
     "test_ctc",
-    "test_recurrent",
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import each_isa, use_isa, use_threads
+from helpers import each_isa, use_isa, use_place, use_threads
 from nonet import nn
 from nonet.nn.utils.rnn import (
     PackedSequence,
@@ -243,6 +243,41 @@ STREAMED = (
     lambda: nn.GRU(5, 300),
     lambda: nn.GRU(5, 24, num_layers=2, reset_after=False),
 )
+
+
+@pytest.mark.parametrize("make", STREAMED)
+def test_layers_on_a_device(make):
+    """Lengths, packing, dropout between layers and steps, all against the CPU."""
+    with use_place("emulator") as device:
+        layer, x, lengths = make(), random(4, 3, 5), np.array([2, 4, 0])
+        results = []
+        for place in ("cpu", device):
+            nonet.manual_seed(3)
+            own = copy.deepcopy(layer).to(device=place)
+            given = nonet.tensor(x, requires_grad=True, device=place)
+            y, last = own(given, lengths=lengths)
+            packed, packed_last = own(pack_padded_sequence(given, [1, 4, 2], enforce_sorted=False))
+            outputs = [y, packed.data, *states(last), *states(packed_last)]
+            nonet.backward(outputs, [nonet.ones_like(out) for out in outputs])
+            got = [*outputs, given.grad, *(p.grad for p in own.parameters())]
+            state = None
+            for t in range(2):
+                step, state = own.step(x[t], state)
+                got.append(nonet.tensor(step.cpu().numpy()))
+            assert all(out.device == place for out in outputs)
+            results.append([t.detach().cpu().numpy() for t in got])
+    for want, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4 * max(1, np.abs(want).max()))
+
+
+def test_cells_on_a_device():
+    with use_place("emulator") as device:
+        for cell in (nn.RNNCell(5, 7), nn.LSTMCell(5, 7), nn.GRUCell(5, 7)):
+            x = random(3, 5)
+            want = states(cell(x))
+            for a, b in zip(want, states(copy.deepcopy(cell).to(device=device)(x)), strict=True):
+                assert b.device == device
+                np.testing.assert_allclose(b.detach().cpu().numpy(), a.detach().numpy(), atol=1e-5)
 
 
 @each_isa

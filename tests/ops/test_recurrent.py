@@ -8,6 +8,7 @@ import pytest
 
 import nonet
 from helpers import EPS, check_op, each_isa, use_isa, use_threads
+from nonet.ops.isa import available_isas
 from nonet.ops.recurrent import layer_of, sequence
 from reference.recurrent import GATES, Recurrent, Weights
 
@@ -103,7 +104,9 @@ class Case:
             out += [w.d["w_hr"]] if self.projection else []
         return out
 
-    def check(self, dtypes: Any = ("float32",), tol: float = 2e-5, grad: bool = True) -> None:
+    def check(
+        self, dtypes: Any = ("float32",), tol: float = 2e-5, grad: bool = True, isas: Any = None
+    ) -> None:
         """Sums of hundreds of terms in float32: tolerances are shares of the largest gradient."""
         want = self.gradient(self._cotangents(), *[a.astype(np.float64) for a in self.inputs])
         largest = max(float(np.abs(g).max(initial=0)) for g in want)
@@ -118,6 +121,7 @@ class Case:
             grad_atol=tol * max(1.0, largest),
             grad=grad,
             dtypes=dtypes,
+            isas=isas,
         )
 
     def _cotangents(self) -> list[np.ndarray]:
@@ -233,19 +237,17 @@ def test_autocast(kind):
 # ------------------------------------------------------------------------------------------------ sizes, extremes
 
 
-def _sampled() -> Iterator[tuple[int, int, int, int, int]]:
+def _sampled(count: int, work: float) -> Iterator[tuple[int, int, int, int, int]]:
     rng = np.random.default_rng(7)
-    for number in range(14):
+    for number in range(count):
         hidden = int(np.exp(rng.uniform(0, np.log(513))))
         batch = int(np.exp(rng.uniform(0, np.log(67))))
-        steps = int(min(2000, 3e7 / (hidden * hidden * batch + 2000)))
+        steps = int(min(2000, work / (hidden * hidden * batch + 2000)))
         yield number, max(1, steps), batch, int(rng.integers(1, 40)), hidden
-    yield from ((14, 2000, 1, 5, 8), (15, 2, 67, 3, 513), (16, 3, 1, 7, 513), (17, 40, 67, 5, 65))
 
 
-@pytest.mark.parametrize("kind", CELLS)
-@pytest.mark.parametrize(("number", "steps", "batch", "inputs", "hidden"), [*_sampled()])
-def test_sampled_sizes(kind, number, steps, batch, inputs, hidden):
+def _check_sample(kind: str, number: int, sizes: tuple[int, ...], isas: Any) -> None:
+    steps, batch, inputs, hidden = sizes
     rng = np.random.default_rng(number)
     lengths = rng.integers(0, steps + 1, batch) if number % 2 else None
     case = Case(
@@ -260,7 +262,26 @@ def test_sampled_sizes(kind, number, steps, batch, inputs, hidden):
         seed=number,
     )
     # Among many steps of relu one is so close to 0 that float32 falls on the other side.
-    case.check(tol=5e-5, grad=kind != "relu")
+    case.check(tol=5e-5, grad=kind != "relu", isas=isas)
+
+
+LONG = [(14, 2000, 1, 5, 8), (15, 2, 67, 3, 513), (16, 3, 1, 7, 513), (17, 40, 67, 5, 65)]
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(("number", "steps", "batch", "inputs", "hidden"), [*_sampled(14, 3e7), *LONG])
+def test_sampled_sizes(kind, number, steps, batch, inputs, hidden):
+    _check_sample(kind, number, (steps, batch, inputs, hidden), available_isas())
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(
+    ("number", "steps", "batch", "inputs", "hidden"),
+    [*_sampled(8, 3e5), (8, 150, 2, 3, 5), (9, 2, 21, 3, 130), (10, 2, 40, 3, 161)],
+)
+def test_sampled_sizes_on_devices(kind, number, steps, batch, inputs, hidden):
+    """Fewer numbers, for the emulator's sake."""
+    _check_sample(kind, number, (steps, batch, inputs, hidden), None)
 
 
 @pytest.mark.parametrize("kind", ["tanh", "lstm", "gru", "gru_reset_before"])

@@ -1,142 +1,24 @@
 #include "ops/recurrent/steps.h"
+//
+#include "ops/recurrent/backward_rules.h"
 
 namespace nonet::NONET_NS {
 
 namespace {
 
-// Where a thread finds everything at one step. dz holds the gradients that multiply W_hh, for all sequences, padded()
-// floats apart: of the step behind, which is read, and of this one.
-template <class T>
-struct Here {
-  const RecurrentBackward& b;
-  int64_t row;  // of the first sequence
-  const float* dz;
-  float* next;
-  int64_t dz_row;
-  float* past;  // [B, H]: gradients that pass the products by: of c for LSTM, of h for GRU
-  float* middle;
-  int64_t middle_row;
-
-  int64_t row_of(int64_t i) const { return row + i * b.at.stride; }
-  template <int n>
-  void load_kept(int64_t i, int64_t j, int64_t lanes, F (&value)[n]) const {
-    const T* from = (const T*)b.kept + row_of(i) * kept_of(b.cell) * b.hidden + j;
-#pragma GCC unroll 4
-    for (int g = 0; g < n; ++g) value[g] = load_lanes(from + g * b.hidden, lanes);
-  }
-  void fetch(int64_t i, int64_t j) const {
-    const int64_t row = row_of(i);
-    const int64_t kept = kept_of(b.cell);
-    for (int64_t g = 0; g < kept; ++g) fetch_block((const T*)b.kept + (row * kept + g) * b.hidden + j);
-    if (b.cell == Cell::lstm) fetch_block((const T*)b.cells + row * b.hidden + j);
-    if (b.cell == Cell::gru || b.cell == Cell::gru_reset_before) fetch_block((const T*)b.before + row * b.state + j);
-    if (b.y != nullptr) fetch_block((const T*)b.y + row * b.y_row + j);
-    if (b.dy != nullptr) fetch_block((const T*)b.dy + row * b.dy_row + j);
-  }
-  F before(int64_t i, int64_t j, int64_t lanes) const {
-    return load_lanes((const T*)b.before + row_of(i) * b.state + j, lanes);
-  }
-  F dy(int64_t i, int64_t j, int64_t lanes) const {
-    return b.dy == nullptr ? F{} : load_lanes((const T*)b.dy + row_of(i) * b.dy_row + j, lanes);
-  }
-  F passed(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(past + i * b.hidden + j, lanes); }
-  void pass(int64_t i, int64_t j, int64_t lanes, F value) const { store_lanes(past + i * b.hidden + j, value, lanes); }
-  // Gate g among those that multiply W_hh, and among all gradients.
-  void store_product(int64_t i, int64_t j, int64_t lanes, int64_t g, F value) const {
-    store_lanes(next + i * dz_row + g * b.hidden + j, value, lanes);
-  }
-  void store_gradient(int64_t i, int64_t j, int64_t lanes, int64_t g, F value) const {
-    store_lanes((T*)b.dz + (row_of(i) * gradients_of(b.cell) + g) * b.hidden + j, value, lanes);
-  }
-};
-
-// A rule is a cell's part of a step: `first` gets the gradient of h, all of it but what a second product adds.
-// `passes`: part of it reaches the h before past the products.
-template <class OneCell, class T>
-struct RnnRule {
-  static constexpr bool passes = false;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
-    const F h = load_lanes((const T*)s.b.y + s.row_of(i) * s.b.y_row + j, lanes);
-    const F dz = OneCell::backward(h, dh);
-    s.store_product(i, j, lanes, 0, dz);
-    s.store_gradient(i, j, lanes, 0, dz);
-  }
-};
+using namespace backward_pass;
 
 template <class T>
-struct LstmRule {
-  static constexpr bool passes = false;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
-    F gate[4];
-    F dz[4];
-    s.load_kept(i, j, lanes, gate);
-    const F c = load_lanes((const T*)s.b.cells + s.row_of(i) * s.b.hidden + j, lanes);
-    F dc = s.passed(i, j, lanes);
-    LstmCell::backward(gate, c, dh, dc, dz);
-    s.pass(i, j, lanes, dc);
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) {
-      s.store_product(i, j, lanes, g, dz[g]);
-      s.store_gradient(i, j, lanes, g, dz[g]);
-    }
-  }
-};
-
-template <class T>
-struct ProjectedRule {
-  static constexpr bool passes = false;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
-    store_lanes(s.middle + i * s.middle_row + j, dh, lanes);
-    store_lanes((T*)s.b.dstate + s.row_of(i) * s.b.state + j, dh, lanes);
-  }
-  NONET_INLINE void second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dm) {
-    LstmRule<T>::first(s, i, j, lanes, dm);
-  }
-};
-
-template <class T>
-struct GruRule {
-  static constexpr bool passes = true;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
-    F kept[4];
-    F dz[4];
-    s.load_kept(i, j, lanes, kept);
-    s.pass(i, j, lanes, GruCell::backward(kept, s.before(i, j, lanes), dh, dz));
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) {
-      if (g != 2) s.store_product(i, j, lanes, g == 3 ? 2 : g, dz[g]);
-      s.store_gradient(i, j, lanes, g, dz[g]);
-    }
-  }
-};
-
-template <class T>
-struct GruBeforeRule {
-  static constexpr bool passes = true;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
-    F kept[3];
-    F du;
-    F dn;
-    s.load_kept(i, j, lanes, kept);
-    s.pass(i, j, lanes, GruBeforeCell::backward(kept[1], kept[2], s.before(i, j, lanes), dh, du, dn));
-    store_lanes(s.middle + i * s.middle_row + j, dn, lanes);
-    s.store_product(i, j, lanes, 1, du);
-    s.store_gradient(i, j, lanes, 1, du);
-    s.store_gradient(i, j, lanes, 2, dn);
-  }
-  NONET_INLINE void second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F drh) {
-    F kept[1];
-    F dr;
-    s.load_kept(i, j, lanes, kept);
-    const F more = GruBeforeCell::reset_backward(kept[0], s.before(i, j, lanes), drh, dr);
-    s.pass(i, j, lanes, s.passed(i, j, lanes) + more);
-    s.store_product(i, j, lanes, 0, dr);
-    s.store_gradient(i, j, lanes, 0, dr);
-  }
-};
-
-template <class Rule>
-constexpr bool has_second = requires { &Rule::second; };
+void fetch_kept(const Here<T>& s, int64_t i, int64_t j) {
+  const RecurrentBackward& b = s.b;
+  const int64_t row = s.row_of(i);
+  const int64_t kept = kept_of(b.cell);
+  for (int64_t g = 0; g < kept; ++g) fetch_block((const T*)b.kept + (row * kept + g) * b.hidden + j);
+  if (b.cell == Cell::lstm) fetch_block((const T*)b.cells + row * b.hidden + j);
+  if (b.cell == Cell::gru || b.cell == Cell::gru_reset_before) fetch_block((const T*)b.before + row * b.state + j);
+  if (b.y != nullptr) fetch_block((const T*)b.y + row * b.y_row + j);
+  if (b.dy != nullptr) fetch_block((const T*)b.dy + row * b.dy_row + j);
+}
 
 // The product with W_hh of the step behind, for sequences that it had.
 template <class T, class Finish>
@@ -145,7 +27,7 @@ NONET_INLINE void for_gradients_of_h(const Here<T>& s, const Share& share, const
   const RecurrentBackward& b = s.b;
   const StepProduct p{s.dz, s.dz_row, b.weights, first_gates_of(b.cell) * b.hidden, b.state, b.at.batch};
   for_products<1>(
-      p, sequences, share.blocks(b.state), [&](int64_t i, int64_t j) { s.fetch(i, j); },
+      p, sequences, share.blocks(b.state), [&](int64_t i, int64_t j) { fetch_kept(s, i, j); },
       [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { finish(i, j, lanes, z[0]); });
 }
 

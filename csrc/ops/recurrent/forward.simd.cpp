@@ -1,121 +1,12 @@
 #include "ops/recurrent/steps.h"
+//
+#include "ops/recurrent/forward_rules.h"
 
 namespace nonet::NONET_NS {
 
 namespace {
 
-// Where a thread finds everything at one step. h and next hold the states of all sequences, padded() floats apart.
-template <class T>
-struct Here {
-  const RecurrentForward& f;
-  int64_t row;  // of the first sequence
-  float* h;
-  float* next;
-  int64_t h_row;
-  float* c;  // [B, H]
-  float* middle;
-  int64_t middle_row;
-
-  int64_t row_of(int64_t i) const { return row + i * f.at.stride; }
-  template <int n>
-  void load_gates(int64_t i, int64_t j, int64_t lanes, F (&x)[n]) const {
-    const float* from = f.gates + row_of(i) * gates_of(f.cell) * f.hidden + j;
-#pragma GCC unroll 4
-    for (int g = 0; g < n; ++g) x[g] = load_lanes(from + g * f.hidden, lanes);
-  }
-  F gate(int64_t i, int64_t j, int64_t lanes, int64_t g) const {
-    return load_lanes(f.gates + (row_of(i) * gates_of(f.cell) + g) * f.hidden + j, lanes);
-  }
-  template <int n>
-  void keep(int64_t i, int64_t j, int64_t lanes, const F (&value)[n], int first = 0) const {
-    if (f.kept == nullptr) return;
-    T* to = (T*)f.kept + (row_of(i) * kept_of(f.cell) + first) * f.hidden + j;
-#pragma GCC unroll 4
-    for (int g = 0; g < n; ++g) store_lanes(to + g * f.hidden, value[g], lanes);
-  }
-  void store_middle(int64_t i, int64_t j, int64_t lanes, F value) const {
-    store_lanes(middle + i * middle_row + j, value, lanes);
-    if (f.middle != nullptr) store_lanes((T*)f.middle + row_of(i) * f.hidden + j, value, lanes);
-  }
-  void fetch(int64_t i, int64_t j) const {
-    const int64_t gates = gates_of(f.cell);
-    const float* from = f.gates + row_of(i) * gates * f.hidden + j;
-    for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * f.hidden);
-  }
-  F state(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(h + i * h_row + j, lanes); }
-};
-
-// A rule is a cell's part of a step: `first` takes the products with h, by hidden unit; where there is a second
-// product, `first` makes its operand and `second` takes it.
-template <class OneCell, class T>
-struct RnnRule {
-  static constexpr int gates = 1;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
-    return OneCell::forward(s.gate(i, j, lanes, 0), z[0]);
-  }
-};
-
-template <class T>
-struct LstmRule {
-  static constexpr int gates = 4;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[4]) {
-    F x[4];
-    F kept[4];
-    s.load_gates(i, j, lanes, x);
-    float* at = s.c + i * s.f.hidden + j;
-    F c = load_lanes(at, lanes);
-    if (s.f.cells != nullptr) store_lanes((T*)s.f.cells + s.row_of(i) * s.f.hidden + j, c, lanes);
-    const F h = LstmCell::forward(x, z, c, kept);
-    store_lanes(at, c, lanes);
-    s.keep(i, j, lanes, kept);
-    return h;
-  }
-};
-
-template <class T>
-struct ProjectedRule : LstmRule<T> {
-  NONET_INLINE F second(const Here<T>&, int64_t, int64_t, int64_t, const F (&z)[1]) { return z[0]; }
-};
-
-template <class T>
-struct GruRule {
-  static constexpr int gates = 3;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[3]) {
-    F x[3];
-    F q[3] = {z[0], z[1], z[2]};
-    F kept[4];
-    s.load_gates(i, j, lanes, x);
-    if (s.f.bias != nullptr) q[2] += load_lanes(s.f.bias + j, lanes);
-    const F h = GruCell::forward(x, q, s.state(i, j, lanes), kept);
-    s.keep(i, j, lanes, kept);
-    return h;
-  }
-};
-
-template <class T>
-struct GruBeforeRule {
-  static constexpr int gates = 2;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[2]) {
-    F x[2];
-    F kept[2];
-    s.load_gates(i, j, lanes, x);
-    const F out = GruBeforeCell::reset(x, z, s.state(i, j, lanes), kept);
-    s.keep(i, j, lanes, kept);
-    // u waits where the next h will be.
-    store_lanes(s.next + i * s.h_row + j, kept[1], lanes);
-    return out;
-  }
-  NONET_INLINE F second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
-    F n[1];
-    const F u = load_lanes(s.next + i * s.h_row + j, lanes);
-    const F h = GruBeforeCell::forward(s.gate(i, j, lanes, 2), z[0], u, s.state(i, j, lanes), n[0]);
-    s.keep(i, j, lanes, n, 2);
-    return h;
-  }
-};
-
-template <class Rule>
-constexpr bool has_second = requires { &Rule::second; };
+using namespace forward_pass;
 
 // The states of sequences that begin at a step, for columns of this thread; zeros where none are given.
 void load_states(const Steps& at, const float* from, int64_t size, const Range& sequences, const Range& columns,
@@ -134,17 +25,17 @@ void store_states(const Steps& at, const float* from, int64_t from_row, const Ra
 }
 
 template <class T>
-NONET_INLINE void finish_state(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F h) {
-  if (s.f.before != nullptr) store_lanes((T*)s.f.before + s.row_of(i) * s.f.state + j, s.state(i, j, lanes), lanes);
-  store_lanes(s.next + i * s.h_row + j, h, lanes);
-  store_lanes((T*)s.f.y + s.row_of(i) * s.f.y_row + j, h, lanes);
+void fetch_gates(const Here<T>& s, int64_t i, int64_t j) {
+  const int64_t gates = gates_of(s.f.cell);
+  const float* from = s.f.gates + s.row_of(i) * gates * s.f.hidden + j;
+  for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * s.f.hidden);
 }
 
 template <class Rule, class T>
 void run_step(const Here<T>& s, const Share& share, const Range& live) {
   const RecurrentForward& f = s.f;
   const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch};
-  const auto fetch = [&](int64_t i, int64_t j) { s.fetch(i, j); };
+  const auto fetch = [&](int64_t i, int64_t j) { fetch_gates(s, i, j); };
   for_products<Rule::gates>(first, live, share.blocks(f.hidden), fetch,
                             [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
                               const F out = Rule::first(s, i, j, lanes, z);

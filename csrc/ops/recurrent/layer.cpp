@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "array/launch.h"
 #include "ops/recurrent/panels.h"
 
 namespace nonet {
@@ -58,7 +59,6 @@ void check_weights(const std::vector<Array>& weights, const RecurrentSizes& s, D
 
 RecurrentSizes check_call(const Array& x, const std::vector<Array>& weights, const RecurrentOptions& o) {
   check_floating(x, o.op, "input");
-  check_on_cpu(x, o.op);
   const int64_t count = o.layers * o.directions() * o.weights();
   check(o.layers > 0 && static_cast<int64_t>(weights.size()) == count, o.op, ": expected ", count, " weights, got ",
         weights.size());
@@ -67,6 +67,7 @@ RecurrentSizes check_call(const Array& x, const std::vector<Array>& weights, con
   check(x.shape().back() == s.inputs, o.op, ": input must have shape [..., I] = [..., ", s.inputs, "], got ",
         x.shape());
   check_weights(weights, s, x.dtype(), o);
+  for (const Array& w : weights) check_same_device(x, w, o.op);
   return s;
 }
 
@@ -75,76 +76,124 @@ Array check_state(const Array& state, const char* name, const Shape& shape, cons
   check_shape(state, shape, o.op, name, "[layers, B, size] without the axes that input lacks");
   check<TypeError>(state.dtype() == x.dtype() || (o.numerics.mixed && is_floating(state.dtype())), o.op, ": ", name,
                    " must be ", x.dtype(), " like input, got ", state.dtype());
+  check_same_device(x, state, o.op);
   return state.to(DType::float32);
 }
 
 const float* states_part(const Array& states, int64_t number, int64_t floats) {
-  return states.defined() ? states.data<float>() + number * floats : nullptr;
+  return states.defined() ? static_cast<const float*>(states.address()) + number * floats : nullptr;
 }
 
-void pass_states(const StepLayout& layout, const float* from, float* to, int64_t size) {
-  for (const int64_t i : layout.empty()) {
-    if (from == nullptr) {
-      std::fill_n(to + i * size, size, 0.f);
-    } else if (from != to) {
-      std::copy_n(from + i * size, size, to + i * size);
+void pass_states(const StepLayout& layout, const Array& from, const Array& to, int64_t number, int64_t size) {
+  const std::vector<int64_t> empty = layout.empty();
+  if (empty.empty()) return;
+  const int64_t floats = layout.batch() * size;
+  if (to.device() != Device::cpu) {  // all of them: those with steps are written again
+    const Array part = to.view(number * floats, {floats});
+    return from.defined() ? copy_into(part, from.view(number * floats, {floats}), "rnn") : fill(part, 0);
+  }
+  const float* source = states_part(from, number, floats);
+  float* target = to.data<float>() + number * floats;
+  for (const int64_t i : empty) {
+    if (source == nullptr) {
+      std::fill_n(target + i * size, size, 0.f);
+    } else if (source != target) {
+      std::copy_n(source + i * size, size, target + i * size);
     }
   }
+}
+
+Array weight_rows(const Array& weight, int64_t first) {
+  return (first == 0 ? weight : weight.rows(first, weight.dim(0))).to(DType::float32);
+}
+
+Array grid_barrier(Device device) {
+  return zeros({1}, DType::int32, device);
 }
 
 namespace {
 
 // Memory of so many floats.
-float* fit(Array& memory, int64_t floats) {
-  if (!memory.defined() || memory.numel() != floats) memory = Array(Shape{floats});
-  return memory.data<float>();
+float* fit(Array& memory, int64_t floats, Device device) {
+  if (!memory.defined() || memory.numel() != floats) {
+    memory = Array(Shape{floats}, DType::float32, Format::plain, device);
+  }
+  return static_cast<float*>(memory.address());
 }
 
 // Every bias that is added to the x-part; what GRU adds to the h-part of its candidate is not.
-const float* joined_bias(const RecurrentWeights& w, Cell cell, int64_t hidden, Array& memory) {
+const float* joined_bias(const RecurrentWeights& w, Cell cell, int64_t hidden, Array& memory, const char* op) {
   if (!w.b_ih.defined()) return nullptr;
+  const int64_t both = (cell == Cell::gru ? 2 : gates_of(cell)) * hidden;
+  if (w.b_ih.device() != Device::cpu) {
+    const int64_t n = w.b_ih.numel();
+    fit(memory, n, w.b_ih.device());
+    on_device(&RecurrentForwardDevice::join_bias, op, memory, w.b_ih.dtype(), w.b_ih, w.b_hh, memory, both, n);
+    return static_cast<const float*>(memory.address());
+  }
   const Array a = w.b_ih.to(DType::float32);
   const Array b = w.b_hh.to(DType::float32);
   const float* x = a.data<float>();
   const float* z = b.data<float>();
-  float* to = fit(memory, a.numel());
-  const int64_t both = (cell == Cell::gru ? 2 : gates_of(cell)) * hidden;
+  float* to = fit(memory, a.numel(), Device::cpu);
   for (int64_t i = 0; i < both; ++i) to[i] = x[i] + z[i];
   for (int64_t i = both; i < a.numel(); ++i) to[i] = x[i];
   return to;
 }
 
-const float* input_part(const Array& in, const RecurrentWeights& w, const float* bias, const Numerics& numerics,
+const float* input_part(const Array& in, const RecurrentWeights& w, const float* bias, const RecurrentOptions& o,
                         Array& memory) {
   const int64_t columns = w.w_ih.dim(0);
   const Gemm g{.m = in.dim(0),
                .n = columns,
                .k = in.dim(1),
-               .a = in.raw<void>(),
+               .a = in.address(),
                .lda = in.dim(1),
                .transpose_a = false,
-               .b = w.w_ih.raw<void>(),
+               .b = w.w_ih.address(),
                .ldb = in.dim(1),
                .transpose_b = true,
-               .c = fit(memory, in.dim(0) * columns),
+               .c = fit(memory, in.dim(0) * columns, in.device()),
                .a_is_bfloat16 = is_bfloat16(in),
                .b_is_bfloat16 = is_bfloat16(w.w_ih),
                .bias = bias,
-               .precision = numerics.precision};
-  run_gemm(g, &w.w_ih);
-  return memory.data<float>();
+               .precision = o.numerics.precision};
+  run_gemm(g, memory, o.op, &w.w_ih);
+  return static_cast<const float*>(memory.address());
 }
 
-void keep_for_backward(const LayerCall& call, DType dtype, RecurrentForward& f, RecurrentTape::Direction& kept) {
+void keep_for_backward(const LayerCall& call, const Array& y, RecurrentForward& f, RecurrentTape::Direction& kept) {
   const auto make = [&](Array& array, int64_t columns) {
-    array = Array(Shape{call.layout.rows(), columns}, dtype);
-    return array.raw<void>();
+    array = Array(Shape{call.layout.rows(), columns}, y.dtype(), Format::plain, y.device());
+    return array.address();
   };
   const RecurrentSizes& s = call.sizes;
   if (kept_of(f.cell) > 0) f.kept = make(kept.kept, kept_of(f.cell) * s.hidden);
   if (f.cell == Cell::lstm) f.cells = make(kept.cells, s.hidden);
   f.before = make(kept.before, s.state);
   if (has_middle(f.cell, f.projected)) f.middle = make(kept.middle, s.hidden);
+}
+
+// W_hh in the form that kernels read.
+void prepare_weights(const RecurrentWeights& w, const RecurrentOptions& o, const RecurrentSizes& s,
+                     DirectionMemory& own, RecurrentForward& f) {
+  const int64_t first = first_gates_of(o.cell);
+  const bool reset_before = o.cell == Cell::gru_reset_before;
+  if (w.w_hh.device() != Device::cpu) {
+    own.panels = weight_rows(w.w_hh, 0);
+    if (o.projected) own.middle_panels = weight_rows(w.w_hr, 0);
+    if (reset_before) own.middle_panels = own.panels.rows(first * s.hidden, w.w_hh.dim(0));
+  } else {
+    own.panels = panels_of_rows(w.w_hh, 0, first, s.hidden);
+    if (o.projected) own.middle_panels = panels_of_rows(w.w_hr, 0, 1, s.state);
+    if (reset_before) own.middle_panels = panels_of_rows(w.w_hh, first * s.hidden, 1, s.hidden);
+  }
+  f.weights = static_cast<const float*>(own.panels.address());
+  if (own.middle_panels.defined()) f.middle_weights = static_cast<const float*>(own.middle_panels.address());
+  if (o.cell == Cell::gru && o.bias) {
+    own.candidate_bias = w.b_hh.to(DType::float32);
+    f.bias = static_cast<const float*>(own.candidate_bias.address()) + 2 * s.hidden;
+  }
 }
 
 }  // namespace
@@ -167,27 +216,25 @@ void forward_layer(const LayerCall& call, const Array& in, const Array& h0, cons
     f.state = s.state;
     f.projected = o.projected;
     f.bfloat16 = is_bfloat16(y);
-    f.gates = input_part(in, w, joined_bias(w, o.cell, s.hidden, own.bias), o.numerics, own.gates);
-    const int64_t first = first_gates_of(o.cell);
-    own.panels = panels_of_rows(w.w_hh, 0, first, s.hidden);
-    if (o.projected) own.middle_panels = panels_of_rows(w.w_hr, 0, 1, s.state);
-    if (o.cell == Cell::gru_reset_before) own.middle_panels = panels_of_rows(w.w_hh, first * s.hidden, 1, s.hidden);
-    f.weights = own.panels.raw<float>();
-    if (own.middle_panels.defined()) f.middle_weights = own.middle_panels.raw<float>();
-    if (o.cell == Cell::gru && o.bias) {
-      own.candidate_bias = w.b_hh.to(DType::float32);
-      f.bias = own.candidate_bias.data<float>() + 2 * s.hidden;
-    }
+    f.gates = input_part(in, w, joined_bias(w, o.cell, s.hidden, own.bias, o.op), o, own.gates);
+    prepare_weights(w, o, s, own, f);
     f.h0 = states_part(h0, number, batch * s.state);
     f.c0 = states_part(c0, number, batch * s.hidden);
     f.hn = const_cast<float*>(states_part(hn, number, batch * s.state));
     f.cn = const_cast<float*>(states_part(cn, number, batch * s.hidden));
     f.y_row = o.directions() * s.state;
-    f.y = y.raw<char>() + d * s.state * item_size(y.dtype());
-    if (kept != nullptr) keep_for_backward(call, y.dtype(), f, kept->direction[d]);
-    f.workspace = fit(own.workspace, recurrent_forward_kernels().workspace(f));
-    pass_states(call.layout, f.h0, f.hn, s.state);
-    if (f.cn != nullptr) pass_states(call.layout, f.c0, f.cn, s.hidden);
+    f.y = static_cast<char*>(y.address()) + d * s.state * item_size(y.dtype());
+    if (kept != nullptr) keep_for_backward(call, y, f, kept->direction[d]);
+    f.workspace = fit(own.workspace, recurrent_forward_kernels().workspace(f), y.device());
+    pass_states(call.layout, h0, hn, number, s.state);
+    if (f.cn != nullptr) pass_states(call.layout, c0, cn, number, s.hidden);
+  }
+  if (y.device() != Device::cpu) {
+    const Array barrier = grid_barrier(y.device());
+    for (int64_t d = 0; d < o.directions(); ++d) {
+      on_device(&RecurrentForwardDevice::forward, o.op, y, jobs[d], barrier);
+    }
+    return;
   }
   recurrent_forward_kernels().run(jobs, o.directions());
 }

@@ -43,7 +43,12 @@ void forward_layer(const LayerCall& call, const Array& in, const Array& h0, cons
 
 // The states number … of [L D, B, size], null if undefined.
 const float* states_part(const Array& states, int64_t number, int64_t floats);
-// States of sequences without a step pass.
-void pass_states(const StepLayout& layout, const float* from, float* to, int64_t size);
+// States of sequences without a step pass; from: undefined for zeros.
+void pass_states(const StepLayout& layout, const Array& from, const Array& to, int64_t number, int64_t size);
+
+// On a device: W_hh from row `first` on, or W_hr, in float32.
+Array weight_rows(const Array& weight, int64_t first);
+// On a device: what the launches of a call wait at.
+Array grid_barrier(Device device);
 
 }  // namespace nonet

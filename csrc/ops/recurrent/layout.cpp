@@ -4,7 +4,17 @@
 #include <cstring>
 #include <numeric>
 
+#include "array/launch.h"
+
 namespace nonet {
+
+namespace {
+
+int64_t count(const std::vector<int64_t>& table) {
+  return static_cast<int64_t>(table.size());
+}
+
+}  // namespace
 
 StepLayout StepLayout::dense(const Array& x, bool batch_first, const char* op) {
   StepLayout out;
@@ -99,15 +109,28 @@ Shape StepLayout::state_shape(int64_t states, int64_t size) const {
   return out;
 }
 
+void StepLayout::move_to(Device device) {
+  if (device == Device::cpu || (first_.empty() && number_.empty())) return;
+  Array host(Shape{count(first_) + count(live_) + count(number_) + count(source_)}, DType::int64);
+  int64_t* to = host.data<int64_t>();
+  for (const auto* table : {&first_, &live_, &number_, &source_}) to = std::copy(table->begin(), table->end(), to);
+  tables_ = host.to(device);
+}
+
 Steps StepLayout::at(bool reverse) const {
+  const auto* on_device = tables_.defined() ? static_cast<const int64_t*>(tables_.address()) : nullptr;
+  const auto place = [&](const std::vector<int64_t>& table, int64_t before) -> const int64_t* {
+    if (table.empty()) return nullptr;
+    return on_device == nullptr ? table.data() : on_device + before;
+  };
   return {steps_,
           batch_,
           rows_,
           step_,
           stride_,
-          first_.empty() ? nullptr : first_.data(),
-          live_.empty() ? nullptr : live_.data(),
-          number_.empty() ? nullptr : number_.data(),
+          place(first_, 0),
+          place(live_, count(first_)),
+          place(number_, count(first_) + count(live_)),
           reverse};
 }
 
@@ -120,11 +143,18 @@ std::vector<int64_t> StepLayout::empty() const {
 namespace {
 
 // Rows from[source[i]] to to[i], or the other way round.
-void move_rows(const Array& from, const Array& to, int64_t bytes, const std::vector<int64_t>& source, bool gather) {
+void move_rows(const Array& from, const Array& to, const std::vector<int64_t>& source, const Array& tables,
+               bool gather) {
+  const int64_t size = from.shape().back();
+  if (from.device() != Device::cpu) {
+    const Array places = tables.view(tables.numel() - count(source), {count(source)});
+    return on_device(&RecurrentForwardDevice::move_rows, "rnn", to, from.dtype(), from, to, places, count(source), size,
+                     gather);
+  }
+  const int64_t bytes = size * item_size(from.dtype());
   const char* in = static_cast<const char*>(from.address());
   char* out = static_cast<char*>(to.address());
-  const int64_t count = static_cast<int64_t>(source.size());
-  parallel_for(count, 1 + 65536 / (bytes + 1), [&](int64_t begin, int64_t end) {
+  parallel_for(count(source), 1 + 65536 / (bytes + 1), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       std::memcpy(out + (gather ? i : source[i]) * bytes, in + (gather ? source[i] : i) * bytes, bytes);
   });
@@ -135,8 +165,8 @@ void move_rows(const Array& from, const Array& to, int64_t bytes, const std::vec
 Array StepLayout::to_rows(const Array& x) const {
   const int64_t size = x.shape().back();
   if (source_.empty() && rows_ > 0) return x.reshape({rows_, size});
-  const Array out(Shape{rows_, size}, x.dtype());
-  move_rows(x, out, size * item_size(x.dtype()), source_, true);
+  const Array out(Shape{rows_, size}, x.dtype(), Format::plain, x.device());
+  move_rows(x, out, source_, tables_, true);
   return out;
 }
 
@@ -144,8 +174,8 @@ Array StepLayout::from_rows(const Array& rows) const {
   Shape shape = leading_;
   shape.push_back(rows.dim(1));
   if (source_.empty() && rows_ == shape.product(0, leading_.rank())) return rows.reshape(shape);
-  const Array out = zeros(shape, rows.dtype());
-  move_rows(rows, out, rows.dim(1) * item_size(rows.dtype()), source_, false);
+  const Array out = zeros(shape, rows.dtype(), rows.device());
+  move_rows(rows, out, source_, tables_, false);
   return out;
 }
 

@@ -34,6 +34,9 @@ class StepLayout {
   // Sequences without a step, whose states pass unchanged: their places in the batch.
   std::vector<int64_t> empty() const;
 
+  // at() then says where the tables lie in the memory of a device.
+  void move_to(Device device);
+
   // x as rows [N, size], and rows as an array whose last axis has their size: themselves where nothing is padded. Else
   // the rows of steps that exist, and back with zeros at those that do not.
   Array to_rows(const Array& x) const;
@@ -50,6 +53,7 @@ class StepLayout {
   Shape leading_;  // of x without its last axis
   std::vector<int64_t> first_, live_, number_;
   std::vector<int64_t> source_;  // padded: where a row is in x
+  Array tables_;                 // the four, one behind the other, on a device
 };
 
 }  // namespace nonet

@@ -121,6 +121,26 @@ struct RecurrentBackwardKernels {
 };
 NONET_KERNELS(RecurrentBackwardKernels, recurrent_backward_kernels);
 
+// On a device. The arguments are those above with memory of the device throughout, those of `at` too, but for the
+// weights: W_hh [g H, S], W_hr [P, H], W_hn [H, H] as they are, in float32, also for the backward pass. The workspaces
+// are the CPU's. barrier: a zero, which the launches of a stream may share.
+struct RecurrentForwardDevice {
+  static constexpr const char* name = "recurrent_forward";
+
+  // All steps of one layer and direction, in one cooperative launch.
+  void (*forward)(Stream, const RecurrentForward& f, uint32_t* barrier);
+  // to[i] = x[i] + (i < both ? z[i] : 0), i < n. dtype: of x and z.
+  void (*join_bias)(Stream, DType dtype, const void* x, const void* z, float* to, int64_t both, int64_t n);
+  // Rows of `size` elements, from[source[i]] to to[i], or from[i] to to[source[i]] unless `gather`.
+  void (*move_rows)(Stream, DType dtype, const void* from, void* to, const int64_t* source, int64_t count, int64_t size,
+                    bool gather);
+};
+struct RecurrentBackwardDevice {
+  static constexpr const char* name = "recurrent_backward";
+
+  void (*backward)(Stream, const RecurrentBackward& b, uint32_t* barrier);
+};
+
 constexpr int64_t recurrent_panel_columns = 32;
 constexpr int64_t recurrent_panel_floats(int64_t gates, int64_t columns, int64_t k) {
   return (columns + recurrent_panel_columns - 1) / recurrent_panel_columns * gates * k * recurrent_panel_columns;

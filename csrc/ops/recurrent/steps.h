@@ -5,30 +5,9 @@
 #include "ops/recurrent/recurrent.h"
 #include "simd/gate.h"
 //
-#include "ops/recurrent/cells.h"
+#include "ops/recurrent/places.h"
 
 namespace nonet::NONET_NS {
-
-NONET_INLINE int64_t first_row(const Steps& at, int64_t step) {
-  return at.first == nullptr ? step * at.step : at.first[step];
-}
-NONET_INLINE int64_t live_at(const Steps& at, int64_t step) {
-  return at.live == nullptr ? at.batch : at.live[step];
-}
-NONET_INLINE int64_t state_of(const Steps& at, int64_t sequence) {
-  return at.number == nullptr ? sequence : at.number[sequence];
-}
-
-// Distance of the rows of a product's left side in floats: never a multiple of 4 KB, whose lines would all fall into
-// the same few places of the first cache.
-NONET_INLINE int64_t padded(int64_t k) {
-  const int64_t whole = divide_up(k, 16) * 16;
-  return whole % 512 == 0 ? whole + 16 : whole;
-}
-
-struct Range {
-  int64_t begin, end;
-};
 
 // The part of a thread: some sequences for all hidden units, alone; or all sequences for some hidden units, with
 // others.

@@ -20,12 +20,14 @@ RecurrentStream::RecurrentStream(const Array& x, const Array& h0, const Array& c
   };
   const auto state = [&](const Array& given, const char* name, int64_t size) {
     const Array start = check_state(given, name, shape(size), x, o);
-    return start.defined() ? start.clone() : zeros(shape(size));
+    return start.defined() ? start.clone() : zeros(shape(size), DType::float32, x.device());
   };
   h_ = state(h0, "h0", sizes_.state);
   if (o.cell == Cell::lstm) c_ = state(c0, "c0", sizes_.hidden);
   const DType dtype = o.numerics.mixed ? DType::bfloat16 : x.dtype();
-  for (int64_t layer = 0; layer < o.layers; ++layer) outputs_.emplace_back(Shape{layout_.rows(), sizes_.state}, dtype);
+  for (int64_t layer = 0; layer < o.layers; ++layer) {
+    outputs_.emplace_back(Shape{layout_.rows(), sizes_.state}, dtype, Format::plain, x.device());
+  }
   y_ = layout_.from_rows(outputs_.back());
 }
 

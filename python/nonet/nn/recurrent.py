@@ -127,7 +127,8 @@ class _Recurrent(Module):
     def _advance(
         self, cell: str, input: TensorLike, h0: TensorLike | None, c0: TensorLike | None, state: Any
     ) -> tuple[Tensor, Stream]:
-        x, weights = as_tensor(input), self._weights()
+        weights = self._weights()
+        x = as_tensor(input, device=weights[0].device)
         if not isinstance(state, Stream):
             layer = layer_of(
                 cell, self.num_layers, self.bidirectional, self.bias, self.proj_size > 0, False, 0.0

@@ -55,9 +55,10 @@ def sequence(
     biases if there are any, weight_hr of a projection. dropped: with dropout between layers.
     Errors: ValueError for shapes and lengths, TypeError for dtypes.
     """
-    x = as_tensor(input)
-    h = None if h0 is None else as_tensor(h0, device=x.device)
-    c = None if c0 is None else as_tensor(c0, device=x.device)
+    device = weights[0].device if weights else None
+    x = as_tensor(input, device=device)
+    h = None if h0 is None else as_tensor(h0, device=device)
+    c = None if c0 is None else as_tensor(c0, device=device)
     keep = wants_grad(x, h, c, *weights)
     arrays = [w.array for w in weights]
     states = None if h is None else h.array, None if c is None else c.array
@@ -77,8 +78,8 @@ def sequence(
             default_generator,
             dropped,
             keep,
-            batch_sizes.array,
-            None if order is None else order.array,
+            batch_sizes.array.to_device("cpu"),
+            None if order is None else order.array.to_device("cpu"),
         )
     outs = (y, hn) if cn is None else (y, hn, cn)
     return record_many(outs, (x, h, c, *weights), _sequence_rule, tape)
@@ -104,8 +105,8 @@ class Stream:
         self._core = _core.RecurrentStream(
             layer,
             input.array,
-            None if h0 is None else as_tensor(h0).array,
-            None if c0 is None else as_tensor(c0).array,
+            None if h0 is None else as_tensor(h0, device=input.device).array,
+            None if c0 is None else as_tensor(c0, device=input.device).array,
             [w.array for w in weights],
             Current.code,
         )
@@ -130,10 +131,11 @@ class Stream:
 def _cell(
     kind: str, input: TensorLike, h0: TensorLike | None, c0: TensorLike | None, weights: Sequence[Any]
 ) -> tuple[Tensor, ...]:
-    x = as_tensor(input)
-    h = None if h0 is None else as_tensor(h0, device=x.device)
-    c = None if c0 is None else as_tensor(c0, device=x.device)
     given = [as_tensor(w) for w in weights if w is not None]
+    device = given[0].device if given else None
+    x = as_tensor(input, device=device)
+    h = None if h0 is None else as_tensor(h0, device=device)
+    c = None if c0 is None else as_tensor(c0, device=device)
     if len(given) not in (2, 4):
         raise ValueError("cell: expected both biases or none")
     layer = layer_of(kind, 1, False, len(given) == 4, False, False, 0.0, True)

@@ -1,0 +1,127 @@
+// What a cell does with the products of a step of the forward pass, once for the CPU's vectors and for GPU threads: the
+// maths is in cells.h, this is where its values come from and go to. Included behind simd/gate.h or cuda/gate.cuh.
+#pragma once
+
+#include "ops/recurrent/places.h"
+//
+#include "ops/recurrent/cells.h"
+
+// A namespace of its own: the other pass has rules of the same names.
+namespace nonet::NONET_NS::forward_pass {
+
+// Where a thread finds everything at one step. h and next hold the states of all sequences, padded() floats apart.
+template <class T>
+struct Here {
+  const RecurrentForward& f;
+  int64_t row;  // of the first sequence
+  float* h;
+  float* next;
+  int64_t h_row;
+  float* c;  // [B, H]
+  float* middle;
+  int64_t middle_row;
+
+  NONET_MEMBER int64_t row_of(int64_t i) const { return row + i * f.at.stride; }
+  template <int n>
+  NONET_MEMBER void load_gates(int64_t i, int64_t j, int64_t lanes, F (&x)[n]) const {
+    const float* from = f.gates + row_of(i) * gates_of(f.cell) * f.hidden + j;
+    NONET_EACH_GATE
+    for (int g = 0; g < n; ++g) x[g] = load_lanes(from + g * f.hidden, lanes);
+  }
+  NONET_MEMBER F gate(int64_t i, int64_t j, int64_t lanes, int64_t g) const {
+    return load_lanes(f.gates + (row_of(i) * gates_of(f.cell) + g) * f.hidden + j, lanes);
+  }
+  template <int n>
+  NONET_MEMBER void keep(int64_t i, int64_t j, int64_t lanes, const F (&value)[n], int first = 0) const {
+    if (f.kept == nullptr) return;
+    T* to = (T*)f.kept + (row_of(i) * kept_of(f.cell) + first) * f.hidden + j;
+    NONET_EACH_GATE
+    for (int g = 0; g < n; ++g) store_lanes(to + g * f.hidden, value[g], lanes);
+  }
+  NONET_MEMBER void store_middle(int64_t i, int64_t j, int64_t lanes, F value) const {
+    store_lanes(middle + i * middle_row + j, value, lanes);
+    if (f.middle != nullptr) store_lanes((T*)f.middle + row_of(i) * f.hidden + j, value, lanes);
+  }
+  NONET_MEMBER F state(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(h + i * h_row + j, lanes); }
+};
+
+// A rule is a cell's part of a step: `first` takes the products with h, by hidden unit; where there is a second
+// product, `first` makes its operand and `second` takes it.
+template <class OneCell, class T>
+struct RnnRule {
+  static constexpr int gates = 1;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
+    return OneCell::forward(s.gate(i, j, lanes, 0), z[0]);
+  }
+};
+
+template <class T>
+struct LstmRule {
+  static constexpr int gates = 4;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[4]) {
+    F x[4];
+    F kept[4];
+    s.load_gates(i, j, lanes, x);
+    float* at = s.c + i * s.f.hidden + j;
+    F c = load_lanes(at, lanes);
+    if (s.f.cells != nullptr) store_lanes((T*)s.f.cells + s.row_of(i) * s.f.hidden + j, c, lanes);
+    const F h = LstmCell::forward(x, z, c, kept);
+    store_lanes(at, c, lanes);
+    s.keep(i, j, lanes, kept);
+    return h;
+  }
+};
+
+template <class T>
+struct ProjectedRule : LstmRule<T> {
+  NONET_INLINE F second(const Here<T>&, int64_t, int64_t, int64_t, const F (&z)[1]) { return z[0]; }
+};
+
+template <class T>
+struct GruRule {
+  static constexpr int gates = 3;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[3]) {
+    F x[3];
+    F q[3] = {z[0], z[1], z[2]};
+    F kept[4];
+    s.load_gates(i, j, lanes, x);
+    if (s.f.bias != nullptr) q[2] += load_lanes(s.f.bias + j, lanes);
+    const F h = GruCell::forward(x, q, s.state(i, j, lanes), kept);
+    s.keep(i, j, lanes, kept);
+    return h;
+  }
+};
+
+template <class T>
+struct GruBeforeRule {
+  static constexpr int gates = 2;
+  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[2]) {
+    F x[2];
+    F kept[2];
+    s.load_gates(i, j, lanes, x);
+    const F out = GruBeforeCell::reset(x, z, s.state(i, j, lanes), kept);
+    s.keep(i, j, lanes, kept);
+    // u waits where the next h will be.
+    store_lanes(s.next + i * s.h_row + j, kept[1], lanes);
+    return out;
+  }
+  NONET_INLINE F second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
+    F n[1];
+    const F u = load_lanes(s.next + i * s.h_row + j, lanes);
+    const F h = GruBeforeCell::forward(s.gate(i, j, lanes, 2), z[0], u, s.state(i, j, lanes), n[0]);
+    s.keep(i, j, lanes, n, 2);
+    return h;
+  }
+};
+
+template <class Rule>
+constexpr bool has_second = requires { &Rule::second; };
+
+template <class T>
+NONET_INLINE void finish_state(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F h) {
+  if (s.f.before != nullptr) store_lanes((T*)s.f.before + s.row_of(i) * s.f.state + j, s.state(i, j, lanes), lanes);
+  store_lanes(s.next + i * s.h_row + j, h, lanes);
+  store_lanes((T*)s.f.y + s.row_of(i) * s.f.y_row + j, h, lanes);
+}
+
+}  // namespace nonet::NONET_NS::forward_pass
