@@ -35,9 +35,8 @@ def use_threads(count: int) -> Iterator[None]:
 
 ROOT = Path(__file__).parent.parent
 # Test modules of families that have no kernels for GPUs yet, and are not run on the emulator of one.
-NOT_EMULATED = {
+NOT_EMULATED: set[str] = {
     "test_attention",
-    "test_ctc",
 }
 
 

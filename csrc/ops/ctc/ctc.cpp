@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "array/array.h"
+#include "array/launch.h"
 #include "ops/loss/common.h"
 
 namespace nonet {
@@ -43,6 +43,52 @@ void check_labels(const int64_t* labels, int64_t count, int64_t classes, int64_t
   }
 }
 
+// The losses are scaled already; a mean of none is NaN.
+double mean_divisor(Reduction reduction, int64_t batch) {
+  return reduction == Reduction::mean && batch == 0 ? 0. : 1.;
+}
+
+// What is known of a batch in main memory, [N] each.
+struct HostArrays {
+  const int64_t* step_lengths;
+  const int64_t* label_lengths;
+  const int64_t* starts;
+  const float* scale;
+};
+
+ClassLoss device_loss(const Array& log_probs, const Array& labels, const HostArrays& host, CtcBatch batch,
+                      Reduction reduction, bool want_dx) {
+  const Device device = log_probs.device();
+  const int64_t n = batch.batch;
+  Array numbers(Shape{3, n}, DType::int64);
+  Array scale(Shape{n});
+  int64_t* to = numbers.data<int64_t>();
+  for (const int64_t* from : {host.step_lengths, host.label_lengths, host.starts}) to = std::copy_n(from, n, to);
+  std::copy_n(host.scale, n, scale.data<float>());
+  numbers = numbers.to(device);
+  scale = scale.to(device);
+  const Array x = log_probs.plain().to(DType::float32);
+  const Array losses(log_probs.rank() == 3 ? Shape{n} : Shape{}, DType::float32, Format::plain, device);
+  ClassLoss out;
+  if (want_dx) out.dx = empty_like(x);
+  if (n > 0) {
+    const int64_t longest = *std::max_element(host.label_lengths, host.label_lengths + n);
+    const Array scratch(Shape{n * ctc_scratch(batch.steps, longest, want_dx)}, DType::float32, Format::plain, device);
+    const auto* lengths = static_cast<const int64_t*>(numbers.address());
+    batch.log_probs = static_cast<const float*>(x.address());
+    batch.labels = static_cast<const int64_t*>(labels.address());
+    batch.step_lengths = lengths;
+    batch.label_lengths = lengths + n;
+    batch.starts = lengths + 2 * n;
+    batch.scale = static_cast<const float*>(scale.address());
+    batch.loss = static_cast<float*>(losses.address());
+    batch.dx = want_dx ? static_cast<float*>(out.dx.address()) : nullptr;
+    on_device(&CtcDevice::run, op_name, losses, batch, longest, scratch);
+  }
+  out.loss = device_reduce_losses(losses, reduction, mean_divisor(reduction, n), {}, log_probs.dtype(), op_name);
+  return out;
+}
+
 }  // namespace
 
 ClassLoss ctc_loss_forward(const Array& log_probs, const Array& targets, const Array& input_lengths,
@@ -75,8 +121,17 @@ ClassLoss ctc_loss_forward(const Array& log_probs, const Array& targets, const A
       scale[n] = 1.f / static_cast<float>(std::max<int64_t>(label_lengths[n], 1) * batch);
     }
   }
-  check_on_cpu(log_probs, op_name);
   const Array labels = targets.to(DType::int64);
+  if (log_probs.device() != Device::cpu) {
+    CtcBatch sizes{};
+    sizes.steps = steps;
+    sizes.batch = batch;
+    sizes.classes = classes;
+    sizes.blank = blank;
+    sizes.zero_infinity = zero_infinity;
+    return device_loss(log_probs, labels, {step_lengths, label_lengths, starts.data(), scale.data()}, sizes, reduction,
+                       want_dx);
+  }
   for (int64_t n = 0; n < batch; ++n) {
     check_labels(labels.data<int64_t>() + starts[n], label_lengths[n], classes, blank);
   }
@@ -97,20 +152,20 @@ ClassLoss ctc_loss_forward(const Array& log_probs, const Array& targets, const A
                      .zero_infinity = zero_infinity,
                      .loss = losses.data<float>(),
                      .dx = want_dx ? out.dx.data<float>() : nullptr});
-  if (reduction == Reduction::mean) {
-    for (int64_t n = 0; n < batch; ++n) losses.data<float>()[n] /= std::max<int64_t>(label_lengths[n], 1);
-  }
-  out.loss = reduce_losses(losses, reduction, reduction == Reduction::mean ? static_cast<double>(batch) : 1.,
-                           log_probs.dtype());
+  out.loss = reduce_losses(losses, reduction, mean_divisor(reduction, batch), log_probs.dtype());
   return out;
 }
 
 Array ctc_loss_backward(const Array& dy, const Array& d) {
   const bool uniform = dy.rank() == 0;
   const Array g = dy.plain().to(DType::float32);
-  if (uniform && *g.data<float>() == 1.f) return d;
   const int64_t batch = d.rank() == 3 ? d.dim(1) : 1;
   if (!uniform) check_shape(g, {batch}, op_name, "gradient", "[N]");
+  if (d.device() != Device::cpu) {
+    on_device(&CtcDevice::scale, op_name, d, d, g, uniform, d.dim(0), batch, d.shape().back());
+    return d;
+  }
+  if (uniform && *g.data<float>() == 1.f) return d;
   ctc_kernels().scale(d.data<float>(), g.data<float>(), uniform, d.dim(0), batch, d.shape().back());
   return d;
 }

@@ -35,7 +35,7 @@ struct CtcBatch {
   const int64_t* starts;         // [N]
   const int64_t* label_lengths;  // [N]
   const int64_t* step_lengths;   // [N]
-  const float* scale;            // [N], factors of the gradients, not of the losses
+  const float* scale;            // [N], factors of losses and gradients
   bool zero_infinity;            // a loss of infinity (no path) becomes 0, and so do its gradients; else they are NaN
   float* loss;                   // [N]
   float* dx;                     // [T, N, C] or null
@@ -47,6 +47,25 @@ struct CtcKernels {
   void (*scale)(float* d, const float* dy, bool uniform, int64_t steps, int64_t batch, int64_t classes);
 };
 NONET_KERNELS(CtcKernels, ctc_kernels);
+
+// On a device: a block per sequence. The batch's arrays are there; a label that is no class makes loss and gradients
+// NaN.
+struct CtcDevice {
+  static constexpr const char* name = "ctc";
+
+  // Labels of the longest sequence at most `longest`; scratch: ctc_scratch() floats.
+  void (*run)(Stream, const CtcBatch& batch, int64_t longest, float* scratch);
+  void (*scale)(Stream, float* d, const float* dy, bool uniform, int64_t steps, int64_t batch, int64_t classes);
+};
+
+// Floats per sequence: a double per step, alpha's rows, two of beta's, what is spent at a step, and per label the next
+// place of the same one.
+constexpr int64_t ctc_row(int64_t longest) {
+  return 2 * (longest + 1);
+}
+constexpr int64_t ctc_scratch(int64_t steps, int64_t longest, bool gradients) {
+  return 2 * steps + ctc_row(longest) * ((gradients ? steps : 2) + 2) + ctc_row(longest);
+}
 
 // log_probs [T, N, C] with targets [N, S] or [sum of lengths], or [T, C] with [S]; lengths: int64 in main memory, [N]
 // or [1]. The mean divides each loss by its number of labels (at least 1), then by N. dx: float32, for an incoming

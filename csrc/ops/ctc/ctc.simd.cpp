@@ -192,7 +192,7 @@ void one_sequence(const CtcBatch& b, int64_t n) {
   prepare(s);
   const double log_likelihood = forward(s, gradients);
   const bool impossible = log_likelihood == -(double)infinity;
-  b.loss[n] = impossible && b.zero_infinity ? 0.f : (float)-log_likelihood;
+  b.loss[n] = impossible && b.zero_infinity ? 0.f : (float)-log_likelihood * b.scale[n];
   if (!gradients) return;
   if (impossible || log_likelihood != log_likelihood) {
     fill_steps(b, n, 0, steps, impossible && b.zero_infinity ? 0.f : __builtin_nanf(""));
