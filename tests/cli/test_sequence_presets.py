@@ -260,6 +260,15 @@ def test_speech(here, capsys):
     _fails(capsys, "expected a sound file, found none", "predict", record["checkpoint"], "no.wav")
 
 
+def test_transcripts(here, capsys):
+    write_digits(here / "recordings")
+    (record,) = _json(capsys, "train", "ctc-speech", "--data-dir", ".", "--steps", "3", "--out", "c")
+    assert record["metric"] == "digit_error_rate" and 0 < record["value"] < 2
+    _checks(capsys, record, "--data-dir", ".")
+    (seen,) = _json(capsys, "predict", record["checkpoint"], "recordings/7_ann_0.wav")
+    assert set(seen["transcript"]) <= set("0123456789 ")
+
+
 # ---- translation
 def test_translation(here, capsys):
     rows = [f"{n}\t{data.number_words(n)}\n" for n in range(100)]

@@ -39,22 +39,22 @@ def test_classifiers_do_not_see_padding(cell):
 
 # ---- forecaster
 @pytest.mark.parametrize("shared", [False, True])
-def test_forecasters(shared):
-    model = models.Forecaster(3, 5, hidden=4, shared=shared).eval()
+@pytest.mark.parametrize("segment", [1, 3])
+def test_forecasters(shared, segment):
+    model = models.Forecaster(3, 5, hidden=4, shared=shared, segment=segment).eval()
     x = RNG.standard_normal((2, 7, 3)).astype(np.float32)
     y = values(model(x))
     assert y.shape == (2, 5, 3)
     # A series that stands higher goes on in the same way from there.
     np.testing.assert_allclose(values(model(x + 10)), y + 10, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(values(model(x[:, 7 % segment :])), y)  # the oldest ones are left over
     if shared:  # other channels do not matter
         other = x.copy()
         other[:, :, 1:] = 0
         np.testing.assert_allclose(values(model(other))[:, :, 0], y[:, :, 0], rtol=1e-5, atol=1e-6)
-    with pytest.raises(
-        ValueError, match=r"input must have shape \[B, T, channels\] = \[B, T, 3\], got \[2, 3\]"
-    ):
+    with pytest.raises(ValueError, match=r"= \[B, T >= \d, 3\], got \[2, 3\]"):
         model(x[:, 0])
-    with pytest.raises(ValueError, match="channels and horizon must be at least 1, got 0 and 5"):
+    with pytest.raises(ValueError, match="Forecaster: channels must be at least 1, got 0"):
         models.Forecaster(0, 5)
 
 
@@ -125,6 +125,29 @@ def test_music_is_predicted_from_what_was_before():
         model(roll[0])
 
 
+# ---- speech
+def test_recognizers():
+    model = models.SpeechRecognizer(4, 6, hidden=5, stride=3).eval()
+    x = RNG.standard_normal((2, 10, 4)).astype(np.float32)
+    lengths = np.array([10, 6])
+    y = values(model(x, lengths))
+    assert y.shape == (2, 4, 6) and model.steps(lengths).tolist() == [4, 2]
+    np.testing.assert_allclose(np.exp(y).sum(axis=2), 1, rtol=1e-5)
+    padded = x.copy()
+    padded[1, 6:] = 9
+    np.testing.assert_array_equal(values(model(padded, lengths))[1, :2], y[1, :2])
+    loss = model.loss(nonet.tensor(y), lengths, np.array([[1, 2], [3, 0]]), np.array([2, 1]))
+    assert np.isfinite(loss.item())
+    sure = np.log(np.full((1, 5, 6), 1e-6))
+    for step, label in enumerate((2, 2, 0, 2, 5)):
+        sure[0, step, label] = 0
+    assert model.decode(sure.astype(np.float32), np.array([15])) == [[2, 2, 5]]
+    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
+        models.SpeechRecognizer(4, 6, stride=0)
+    with pytest.raises(ValueError, match=r"input must have shape \[B, T, inputs\] = \[B, T, 4\]"):
+        model(x[:, :, :3], lengths)
+
+
 # ---- sequence to sequence
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("attention", ["bahdanau", "dot"])
@@ -182,6 +205,7 @@ def test_translators_learn():
         ("Forecaster", {"channels": 2, "horizon": 3}, (9, 2)),
         ("LanguageModel", {"vocabulary": 11}, (9,)),
         ("MusicModel", {}, (9, 88)),
+        ("SpeechRecognizer", {"inputs": 4, "classes": 3, "stride": 1}, (9, 4)),
         ("Seq2Seq", {"source_vocabulary": 9, "target_vocabulary": 8}, (9,)),
     ],
 )

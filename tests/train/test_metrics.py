@@ -128,3 +128,11 @@ def test_accuracy():
     metric = Accuracy()
     metric.update(np.array([[1, 2], [3, 3], [2, 1]]), np.array([1, 0, 1]))
     assert metric.value() == pytest.approx(2 / 3)
+
+
+def test_edit_distance():
+    from nonet.train import edit_distance
+
+    assert edit_distance("kitten", "sitting") == 3
+    assert edit_distance("", "abc") == edit_distance("abc", "") == 3
+    assert edit_distance([1, 2, 3], [1, 2, 3]) == 0 and edit_distance([1, 2, 3], [3, 1, 2]) == 2

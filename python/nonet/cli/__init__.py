@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(evaluate, "the one trained on")
     _add_device(evaluate)
     predict = _add(
-        commands, "predict", "what a model sees in files: classes, masks, boxes, forecasts, translations"
+        commands,
+        "predict",
+        "what a model sees in files: classes, masks, boxes, forecasts, transcripts, translations",
     )
     predict.add_argument("checkpoint", metavar="CHECKPOINT")
     predict.add_argument(

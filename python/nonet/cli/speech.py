@@ -24,7 +24,7 @@ from nonet.train import Accuracy, Trainer
 from nonet.train.log import to_json
 
 _BATCH = 50
-_BANDS = 40
+BANDS = 40
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class SoundInput:
 
     @classmethod
     def of(cls, recordings: Sequence[data.Recording], rate: int) -> SoundInput:
-        frames = np.concatenate([data.log_mel(r.signal, rate, _BANDS) for r in recordings])
-        return cls(rate, _BANDS, frames.mean(axis=0).tolist(), frames.std(axis=0).tolist())
+        frames = np.concatenate([data.log_mel(r.signal, rate, BANDS) for r in recordings])
+        return cls(rate, BANDS, frames.mean(axis=0).tolist(), frames.std(axis=0).tolist())
 
     def metadata(self) -> dict[str, str]:
         return {"sound": json.dumps(asdict(self))}
@@ -176,9 +176,9 @@ def evaluate(
 
 
 def describe(preset: SequencePreset, name: str) -> tuple[Module, tuple[int, ...]]:
-    return models.build(preset.architecture, inputs=_BANDS, classes=10, **preset.arguments[name]), (
+    return models.build(preset.architecture, inputs=BANDS, classes=10, **preset.arguments[name]), (
         100,
-        _BANDS,
+        BANDS,
     )
 
 

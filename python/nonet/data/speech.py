@@ -70,7 +70,8 @@ def load_fsdd(directory: PathLike) -> Recordings:
 
 class DigitStrings:
     """`count` strings of `low` to `high` digits, each of recordings of one speaker: sample i is (signal float32 [N],
-    digits int64 [L]), a pure function of the recordings, `seed` and i. ValueError without recordings."""
+    digits int64 [L]), a pure function of the recordings, `seed` and i; `sizes` [count] are the N. ValueError
+    without recordings."""
 
     def __init__(
         self, recordings: Sequence[Recording], count: int, seed: int, low: int = 3, high: int = 7
@@ -87,6 +88,7 @@ class DigitStrings:
             own = by_speaker[speakers[int(rng.integers(len(speakers)))]]
             length = int(rng.integers(low, high + 1))
             self._parts.append([own[int(i)] for i in rng.integers(len(own), size=length)])
+        self.sizes = np.array([sum(len(part.signal) for part in parts) for parts in self._parts], np.int64)
 
     def __len__(self) -> int:
         return len(self._parts)

@@ -14,6 +14,7 @@ from nonet.models.gan import DCGAN, GAN, Adversarial
 from nonet.models.generation import Sampling, beam_search, choose, stream
 from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
+from nonet.models.recognizer import SpeechRecognizer
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier, step_mask
 from nonet.models.registry import (
     ARCHITECTURES,
@@ -35,6 +36,7 @@ from nonet.models.weights import Matching, load_weights, match_weights, read_wei
 
 __all__ = [
     "beam_search",
+    "SpeechRecognizer",
     "step_mask",
     "Seq2Seq",
     "DotAttention",

@@ -86,7 +86,9 @@ class Forecaster(nn.Module):
 
     The last value is subtracted from the input and added to the forecast, so that the network tells how a series goes
     on and not where it stands. Recurrent layers `rnn` read the steps; `head` makes all steps of the forecast of the
-    last output. shared: each channel is a series of its own, all of them with the same weights. ValueError for
+    last output. shared: each channel is a series of its own, all of them with the same weights. segment: so many steps
+    are one input of the layers, such as the hours of a day (Lin et al., "SegRNN: segment recurrent neural network for
+    long-term time series forecasting", 2023); what is left over of the oldest ones is not read. ValueError for
     arguments.
 
     The buffer `errors` [2, horizon, channels] holds what `calibrate` found; `interval` adds it to a forecast.
@@ -101,6 +103,7 @@ class Forecaster(nn.Module):
         cell: str = "lstm",
         dropout: float = 0.0,
         shared: bool = False,
+        segment: int = 1,
     ) -> None:
         self.arguments: dict[str, Any] = {
             "channels": channels,
@@ -110,31 +113,35 @@ class Forecaster(nn.Module):
             "cell": cell,
             "dropout": dropout,
             "shared": shared,
+            "segment": segment,
         }
-        if channels < 1 or horizon < 1:
-            raise ValueError(
-                f"Forecaster: channels and horizon must be at least 1, got {channels} and {horizon}"
-            )
-        self.channels, self.horizon, self.shared = channels, horizon, shared
+        for name, value in (("channels", channels), ("horizon", horizon), ("segment", segment)):
+            if value < 1:
+                raise ValueError(f"Forecaster: {name} must be at least 1, got {value}")
+        self.channels, self.horizon, self.shared, self.segment = channels, horizon, shared, segment
         together = 1 if shared else channels
-        self.rnn = layers_of("Forecaster", cell, together, hidden, layers, dropout)
+        self.rnn = layers_of("Forecaster", cell, together * segment, hidden, layers, dropout)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, horizon * together)
         self.errors = Buffer(np.zeros((2, horizon, channels), np.float32))
 
     def forward(self, x: TensorLike) -> Tensor:
         x = as_tensor(x)
-        if x.ndim != 3 or x.shape[2] != self.channels or x.shape[1] < 1:
+        if x.ndim != 3 or x.shape[2] != self.channels or x.shape[1] < self.segment:
             raise ValueError(
-                f"input must have shape [B, T, channels] = [B, T, {self.channels}], got {list(x.shape)}"
+                f"input must have shape [B, T, channels] = [B, T >= {self.segment}, {self.channels}], "
+                f"got {list(x.shape)}"
             )
         batch, steps, channels = x.shape
         last = x[:, steps - 1 :]
-        change = x - last
+        inputs = steps // self.segment
+        change = x[:, steps - inputs * self.segment :] - last
         if self.shared:
-            change = change.transpose(1, 2).reshape(batch * channels, steps, 1)
+            change = change.transpose(1, 2).reshape(batch * channels, inputs, self.segment)
+        else:
+            change = change.reshape(batch, inputs, self.segment * channels)
         out, _ = self.rnn(change)
-        ahead = self.head(self.drop(out[:, steps - 1]))
+        ahead = self.head(self.drop(out[:, inputs - 1]))
         if self.shared:
             return ahead.reshape(batch, channels, self.horizon).transpose(1, 2) + last
         return ahead.reshape(batch, self.horizon, channels) + last

@@ -19,6 +19,7 @@ from nonet.models.gan import DCGAN, GAN
 from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
 from nonet.models.pretrained import read_config
+from nonet.models.recognizer import SpeechRecognizer
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier
 from nonet.models.seq2seq import Seq2Seq
 from nonet.models.t5 import T5
@@ -48,6 +49,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "Seq2Seq": Seq2Seq,
     "SequenceClassifier": SequenceClassifier,
     "T5": T5,
+    "SpeechRecognizer": SpeechRecognizer,
     "UNet": UNet,
     "VAE": VAE,
     "VGG": vgg.VGG,

@@ -145,3 +145,13 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     areas = [np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1) for boxes in (a, b)]
     either = areas[0][:, None] + areas[1] - both
     return both / np.where(either > 0, either, 1)
+
+
+def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many items must be put in, taken out or replaced to turn `a` into `b` (Levenshtein 1966)."""
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        above, row[0] = row[0], i
+        for j, right in enumerate(b, 1):
+            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (left != right))
+    return row[-1]
