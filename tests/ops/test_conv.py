@@ -356,3 +356,42 @@ def test_bad_input():
         F.conv2d(x, np.zeros((8, 3, 3, 3), np.float32), stride=1.5)
     with pytest.raises(TypeError, match="conv2d: input must be float32 or bfloat16, got int64"):
         F.conv2d(x.astype(np.int64), np.zeros((8, 3, 3, 3), np.float32))
+
+
+# channels in, out, kernel, stride, padding, dilation
+PRODUCTS = [
+    (40, 33, (1, 1), (1, 1), (0, 0), (1, 1)),
+    (24, 20, (3, 3), (2, 2), (1, 1), (1, 1)),
+    (18, 40, (3, 3), (1, 1), (1, 1), (1, 1)),
+    (17, 16, (5, 2), (1, 3), (3, 0), (1, 1)),
+    (16, 35, (3, 3), (1, 1), (1, 2), (2, 2)),
+    (3, 64, (7, 7), (2, 2), (3, 3), (1, 1)),
+]
+# Of |A| |B|: what rounding the operands costs.
+ROUNDED = {"highest": 8 * EPS, "high": 2.0**-10, "medium": 2.0**-7}
+
+
+@each_isa
+@pytest.mark.parametrize("precision", ROUNDED)
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_precisions(isa, precision, case):
+    c, o, kernel, stride, padding, dilation = case
+    attrs = (None, stride, padding, dilation)
+    x, w = random(3, c, 11, 14), random(o, c, *kernel)
+    results = set()
+    with use_isa(isa), nonet.set_matmul_precision(precision):
+        for threads in (1, 3):
+            with use_threads(threads):
+                t = [nonet.tensor(v, requires_grad=True) for v in (x, w)]
+                y = F.conv2d(*t, *attrs)
+                dy = np.cos(np.arange(y.numel())).reshape(y.shape).astype(np.float32)
+                y.backward(nonet.tensor(dy))
+                got = [y.detach().numpy(), *(v.grad.numpy() for v in t)]
+                results.add(tuple(v.tobytes() for v in got))
+    assert len(results) == 1
+    both = []
+    for part in (np.asarray, np.abs):
+        x64, w64, dy64 = (part(v.astype(np.float64)) for v in (x, w, dy))
+        both.append([reference.conv2d(x64, w64, *attrs), *reference.gradients(dy64, x64, w64, *attrs)[:2]])
+    for what, a, want, bound in zip(("y", "dx", "dw"), got, *both, strict=True):
+        assert np.all(np.abs(a - want) <= ROUNDED[precision] * bound.max()), what

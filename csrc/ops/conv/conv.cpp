@@ -190,7 +190,9 @@ void run(const Correlation& c, bool depthwise) {
 
 void pass_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                   const Array& y) {
+  if (prefers_gemm(o) && gemm_forward(x, weight, bias, s, o, y)) return;
   if (winograd_forward(x, weight, bias, s, o, y)) return;
+  if (gemm_forward(x, weight, bias, s, o, y)) return;
   const Array packed = s.depthwise() ? pack_depthwise(weight, s, false) : pack_forward(weight, s);
   const std::vector<Tap> taps = forward_taps(s, o);
   const Window window = forward_window(s, o, s.c);
@@ -247,53 +249,14 @@ void input_phase(const Pixels<const float>& dy, const Pixels<float>& dx, const A
   run(c, s.depthwise());
 }
 
-// Vectors that hold so many channels, in halves: a small number of channels takes half a vector.
-int64_t half_vectors(int64_t channels) {
-  return channels <= 8 ? 1 : 2 * ((channels + 15) / 16);
-}
-
-// Whether adding products where they belong takes less than a correlation, counted in multiply-adds of half vectors: 20
-// per pixel that is added to, 200 per product.
-bool spreads(const ConvSizes& s, const ConvOptions& o) {
-  if (s.c > spread_channels || !whole_rows(s, o.dilation[1]) || s.kw == 1 || s.n < spread_images) return false;
-  const int64_t products = s.oh * (s.ow * s.o * half_vectors(s.kw * s.c) + 20 * s.w + 200);
-  const int64_t correlation = s.h * s.w * s.kw * s.o * half_vectors(s.c) / (o.stride[0] * o.stride[1]);
-  return products < correlation;
-}
-
-void input_spread(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
-                  const Array& dx) {
-  const Array packed = pack_spread(weight, s);
-  const Window window{0, 0, s.oh, s.ow, s.o};
-  const int64_t step = images_at_a_time(dy, window);
-  Array memory;
-  for (int64_t first = 0; first < s.n; first += step) {
-    const int64_t images = std::min(step, s.n - first);
-    conv_kernels().spread({.images = images,
-                           .rows = s.oh,
-                           .cols = s.ow,
-                           .in = windowed(dy, first, images, window, memory),
-                           .depth = s.o,
-                           .out = dx.raw<float>() + first * s.h * s.w * s.c,
-                           .height = s.h,
-                           .width = s.w,
-                           .channels = s.c,
-                           .kernel = {s.kh, s.kw},
-                           .stride = {o.stride[0], o.stride[1]},
-                           .padding = {o.padding[0], o.padding[2]},
-                           .dilation = o.dilation[0],
-                           .weights = packed.data<float>(),
-                           .bias = bias,
-                           .activation = o.activation});
-  }
-}
-
 }  // namespace
 
 void pass_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                 const Array& dx) {
+  if (prefers_gemm(o) && gemm_input(dy, weight, bias, s, o, dx)) return;
   if (winograd_input(dy, weight, bias, s, o, dx)) return;
-  if (spreads(s, o)) return input_spread(dy, weight, bias, s, o, dx);
+  if (gemm_input(dy, weight, bias, s, o, dx)) return;
+  if (spread_input(dy, weight, bias, s, o, dx)) return;
   const Array packed = s.depthwise() ? pack_depthwise(weight, s, true) : pack_backward(weight, s);
   const Range y = reach(s.kh, o.padding[0], o.dilation[0], o.stride[0], s.h);
   const Range x = reach(s.kw, o.padding[2], o.dilation[1], o.stride[1], s.w);
@@ -312,7 +275,9 @@ void pass_input(const Array& dy, const Array& weight, const float* bias, const C
 }
 
 void pass_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight) {
+  if (prefers_gemm(o) && gemm_weight(dy, x, s, o, dweight)) return;
   if (winograd_weight(dy, x, s, o, dweight)) return;
+  if (gemm_weight(dy, x, s, o, dweight)) return;
   const std::vector<Tap> taps = forward_taps(s, o);
   const int64_t vector = conv_kernels().width;
   const bool readable = s.depthwise() || s.out % vector == 0;  // whole vectors at the end of the last pixel

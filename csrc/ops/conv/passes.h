@@ -36,6 +36,19 @@ bool winograd_input(const Array& dy, const Array& weight, const float* bias, con
                     const Array& dx);
 bool winograd_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
 
+// The same as products of matrices (products.cpp). False if that does not apply.
+bool gemm_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                  const Array& y);
+bool gemm_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                const Array& dx);
+bool gemm_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
+// Whether they are faster than Winograd's algorithm.
+bool prefers_gemm(const ConvOptions& o);
+
+// The gradient of an image of few channels. False if that is not faster.
+bool spread_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                  const Array& dx);
+
 // dY f'(Z) of images from Y = f(Z), in float32 and nhwc.
 Array pass_activation(const Array& dy, const Array& y, FusedActivation activation);
 
