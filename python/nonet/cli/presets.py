@@ -12,6 +12,7 @@ IMAGE_SETS: dict[str, tuple[tuple[int, int], int, int]] = {
     "digits": ((8, 8), 10, 16),
     "mnist": ((28, 28), 10, 255),
     "folder": ((32, 32), 10, 255),
+    "faces": ((112, 92), 40, 255),
 }
 
 
@@ -22,7 +23,9 @@ class Preset:
     task               what kind of data, model and metric it is about: a name in `nonet.cli.tasks`
     sets               data sets, the default first; `files` are those that need some, and that --data-dir alone selects
     epochs, batch_size by data set
-    lr, weight_decay   of AdamW; the rate rises over the first `warmup` share of the steps and falls on a cosine
+    lr, weight_decay   of AdamW; the rate rises over the first `warmup` share of the steps and falls on a cosine, or
+                       stays as it is if `constant`
+    betas              of AdamW
     clip_norm          limit of the gradients' norm
     keep               which parameters are reported: the "last", or the "best" on the validation part
     validation         share of the training part that is cut off for validation
@@ -37,6 +40,8 @@ class Preset:
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.1
+    constant: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = None
     keep: str = "last"
     validation: float = 0.1
@@ -100,6 +105,33 @@ class ScenePreset(Preset):
     stretch: float = 1.15
     flip: Mapping[str, float] = field(default_factory=dict)
     colours: float = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturePreset(Preset):
+    """A model that makes images, or finds samples strange.
+
+    architecture   its name for `nonet.models.build`, `arguments` beside those that the data decide, by data set
+    resize         height and width that images are scaled to, by data set; flip, zoom: images are mirrored with this
+                   probability, windows of sides times a number from this range are shown
+    noise          standard deviation of the noise to be removed, of pixels in [0, 1]
+    quantile       of the normal errors, above which a sample is an anomaly, by data set
+    judged         epochs of the LeNet-5 that judges samples, by data set
+    largest        a folder's images are made this high and wide if they differ in size or are larger
+    """
+
+    sets: tuple[str, ...] = ("digits", "mnist")
+    files: tuple[str, ...] = ("mnist",)
+    architecture: str
+    arguments: Mapping[str, Mapping[str, Any]]
+    resize: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    flip: Mapping[str, float] = field(default_factory=dict)
+    zoom: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    noise: float = 0.0
+    quantile: Mapping[str, float] = field(default_factory=dict)
+    judged: Mapping[str, int] = field(default_factory=dict)
+    largest: int = 32
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +338,141 @@ PRESETS: dict[str, Preset] = {
             lr=2e-3,
             smoothing=0.1,
             validation=0.0,
+        ),
+        PicturePreset(
+            name="autoencoder-linear",
+            task="reconstruct",
+            metric="mse",
+            architecture="Autoencoder",
+            arguments={name: {"hidden": (), "codes": 32} for name in ("digits", "mnist")},
+            epochs={"digits": 200, "mnist": 20},
+            batch_size={"digits": 64, "mnist": 128},
+            lr=3e-3,
+        ),
+        PicturePreset(
+            name="autoencoder",
+            task="reconstruct",
+            metric="squared_error",
+            architecture="Autoencoder",
+            arguments={
+                "digits": {"hidden": (256, 128), "codes": 30},
+                "mnist": {"hidden": (1024, 512), "codes": 30},
+            },
+            epochs={"digits": 100, "mnist": 20},
+            batch_size={"digits": 64, "mnist": 128},
+            lr=1e-3,
+        ),
+        PicturePreset(
+            name="denoise",
+            task="reconstruct",
+            metric="psnr",
+            architecture="Autoencoder",
+            arguments={
+                "digits": {"hidden": (256,), "codes": 64},
+                "mnist": {"hidden": (1024, 512), "codes": 128},
+            },
+            epochs={"digits": 100, "mnist": 20},
+            batch_size={"digits": 64, "mnist": 128},
+            noise=0.5,
+        ),
+        PicturePreset(
+            name="anomaly",
+            task="anomaly",
+            metric="accuracy",
+            sets=("digits", "ecg5000"),
+            files=("ecg5000",),
+            architecture="Autoencoder",
+            arguments={
+                "digits": {"hidden": (64,), "codes": 8},
+                "ecg5000": {"hidden": (64, 32), "codes": 8},
+            },
+            epochs={"digits": 300, "ecg5000": 200},
+            batch_size={"digits": 16, "ecg5000": 16},
+            quantile={"digits": 0.98, "ecg5000": 0.99},
+        ),
+        PicturePreset(
+            name="vae",
+            task="variational",
+            metric="elbo",
+            architecture="VAE",
+            arguments={
+                "digits": {"hidden": (128,), "codes": 8},
+                "mnist": {"hidden": (400,), "codes": 20},
+            },
+            epochs={"digits": 100, "mnist": 10},
+            batch_size={"digits": 64, "mnist": 128},
+            # As the example that published results are of; the validation part is small for the same reason.
+            constant=True,
+            validation=1 / 60,
+        ),
+        PicturePreset(
+            name="vae-faces",
+            task="variational",
+            metric="elbo",
+            sets=("faces",),
+            files=("faces",),
+            architecture="ConvVAE",
+            arguments={"faces": {"codes": 32, "width": 32, "depth": 4}},
+            resize={"faces": (56, 48)},
+            flip={"faces": 0.5},
+            zoom={"faces": (0.9, 1.0)},
+            epochs={"faces": 300},
+            batch_size={"faces": 32},
+        ),
+        PicturePreset(
+            name="gan",
+            task="adversarial",
+            metric="parzen",
+            architecture="GAN",
+            arguments={
+                "digits": {"latent": 32, "hidden": (128, 256)},
+                "mnist": {"latent": 64, "hidden": (256, 512)},
+            },
+            epochs={"digits": 200, "mnist": 30},
+            batch_size={"digits": 64, "mnist": 128},
+            lr=2e-4,
+            betas=(0.5, 0.999),
+            judged={"digits": 20, "mnist": 2},
+            warmup=0.02,
+        ),
+        PicturePreset(
+            name="dcgan",
+            task="adversarial",
+            metric="parzen",
+            sets=("digits", "mnist", "folder"),
+            files=("mnist", "folder"),
+            architecture="DCGAN",
+            arguments={
+                "digits": {"latent": 32, "width": 16},
+                "mnist": {"latent": 64, "width": 32},
+                "folder": {"latent": 100, "width": 64, "spectral": True, "kind": "hinge"},
+            },
+            resize={"digits": (16, 16), "folder": (32, 32)},
+            epochs={"digits": 100, "mnist": 5, "folder": 5},
+            batch_size={"digits": 64, "mnist": 128, "folder": 64},
+            lr=2e-4,
+            betas=(0.5, 0.999),
+            judged={"digits": 20, "mnist": 2, "folder": 2},
+            warmup=0.02,
+        ),
+        PicturePreset(
+            name="cyclegan",
+            task="translate_images",
+            metric="cycle_l1",
+            sets=("digits", "folder"),
+            files=("folder",),
+            architecture="CycleGAN",
+            arguments={
+                "digits": {"width": 16, "blocks": 2, "kernel": 3},
+                "folder": {"width": 32, "blocks": 3, "kernel": 7},
+            },
+            resize={"digits": (16, 16), "folder": (64, 64)},
+            epochs={"digits": 20, "folder": 50},
+            batch_size={"digits": 16, "folder": 4},
+            lr=4e-4,
+            betas=(0.5, 0.999),
+            judged={"digits": 30},
+            warmup=0.02,
         ),
     )
 }

@@ -12,11 +12,12 @@ from typing import Any, Protocol, cast
 from nonet import data
 from nonet.cli.errors import UsageError
 from nonet.cli.presets import Preset
-from nonet.nn import Module
+from nonet.nn import Module, Parameter
 from nonet.tensor import Tensor
 from nonet.train import Metric, Trainer
 
 _TASKS = ("classify", "segment", "detect", "music", "series", "text", "speech", "transcribe", "translate")
+_TASKS += ("reconstruct", "anomaly", "variational", "adversarial", "translate_images")
 _MODULES = {name: f"nonet.cli.{name}" for name in _TASKS}
 
 
@@ -48,14 +49,15 @@ class Job:
     """
 
     model: Module
-    loss: Callable[..., Tensor]
-    train: data.DataLoader
-    validation: data.DataLoader
+    loss: Callable[..., Tensor] | Sequence[Callable[..., Tensor]]
+    train: Any
+    validation: Any
     metrics: Sequence[Metric]
     fingerprint: str
     metadata: Mapping[str, str]
     conclude: Callable[[Trainer, Path], dict[str, Any]]
     tested: str
+    players: Sequence[Sequence[Parameter]] | None = None
     inputs: int = 1  # fields of a batch that go to the model; the others go to the loss and the metrics
 
 

@@ -65,23 +65,32 @@ def _trainer(
     out: Path,
     private: dict[str, Any],
 ) -> Trainer:
-    optimizer = nonet.optim.AdamW(job.model.parameters(), lr=options.lr, weight_decay=preset.weight_decay)
+    moved = [list(job.model.parameters())] if job.players is None else job.players
+    optimizers = [
+        nonet.optim.AdamW(own, lr=options.lr, betas=preset.betas, weight_decay=preset.weight_decay)
+        for own in moved
+    ]
     lengths = [options.steps, options.epochs and options.epochs * len(job.train)]
     total = min(length for length in lengths if length is not None)
-    schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, total, preset.warmup))
+
+    def share(step: int) -> float:
+        return 1.0 if preset.constant else warmup_cosine(step, total, preset.warmup)
+
+    schedules = [LambdaLR(optimizer, share) for optimizer in optimizers]
+    single = job.players is None
     folder = RunFolder(out, args.resume)
     if folder.moved is not None:
         print(f"nonet train: what was in {out} is now in {folder.moved}", file=sys.stderr)
     return Trainer(
         job.model,
         job.loss,
-        optimizer,
+        optimizers[0] if single else optimizers,
         job.train,
         validation=job.validation,
         metrics=job.metrics,
         epochs=options.epochs,
         steps=options.steps,
-        scheduler=schedule,
+        scheduler=schedules[0] if single else schedules,
         schedule="step",
         inputs=job.inputs,
         clip_norm=preset.clip_norm,
@@ -112,7 +121,7 @@ def _conclude(
     """The test metric of the saved parameters, into the log and onto stdout."""
     measured = job.conclude(trainer, out)
     last = result.history[-1]
-    validation = last.get(f"validation_{preset.metric}", last["validation_loss"])
+    validation = last.get(f"validation_{preset.metric}", last.get("validation_loss"))
     if preset.keep == "best" and result.best is not None:
         validation = result.best
     checkpoint = out / "model.safetensors"
@@ -140,9 +149,10 @@ def _conclude(
         print(to_json(record))
         return
     floor = f" (floor {record['floor']:.4f})" if "floor" in record else ""
+    held = f", {validation:.4f} on the validation part" if validation is not None else ""
     print(
-        f"{preset.metric} {record['value']:.4f}{floor} on the {job.tested}, "
-        f"{record['validation']:.4f} on the validation part, after {result.epochs} epochs in {result.seconds:.1f} s"
+        f"{preset.metric} {record['value']:.4f}{floor} on the {job.tested}{held}, "
+        f"after {result.epochs} epochs in {result.seconds:.1f} s"
     )
     if "picture" in record:
         print(f"a picture of it is {record['picture']}")

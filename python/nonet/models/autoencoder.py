@@ -20,6 +20,7 @@ from nonet.tensor import Buffer, Tensor, TensorLike, as_tensor, no_grad
 __all__ = ["Autoencoder", "ConvAutoencoder", "corrupt"]
 
 _BATCH = 256
+_NEVER = float(np.finfo(np.float32).max)  # an error that no sample has, and finite, as all of a checkpoint is
 
 
 def corrupt(x: TensorLike, noise: float = 0.0, mask: float = 0.0) -> Tensor:
@@ -42,7 +43,7 @@ class Reconstructing(nn.Module):
     """What autoencoders of samples of one `shape` share: `encoder` and `decoder`, and the error as a score.
 
     In training the input is corrupted by `noise` and `mask` (see `corrupt`). The buffer `threshold` [] is the error
-    above which a sample is an anomaly: infinity until `calibrate` sets it.
+    above which a sample is an anomaly: no sample is until `calibrate` sets it.
     """
 
     encoder: nn.Module
@@ -55,7 +56,7 @@ class Reconstructing(nn.Module):
                 f"{type(self).__name__}: shape must hold numbers of at least 1, got {list(shape)}"
             )
         self.noise, self.mask = float(noise), float(mask)
-        self.threshold = Buffer(full((), float("inf")))
+        self.threshold = Buffer(full((), _NEVER))
 
     def forward(self, x: TensorLike) -> Tensor:
         x = as_tensor(x)
