@@ -384,9 +384,10 @@ PRESETS: dict[str, Preset] = {
             architecture="Autoencoder",
             arguments={
                 "digits": {"hidden": (64,), "codes": 8},
-                "ecg5000": {"hidden": (64, 32), "codes": 8},
+                "ecg5000": {"hidden": (64,), "codes": 8, "noise": 0.7},
             },
-            epochs={"digits": 300, "ecg5000": 200},
+            epochs={"digits": 300, "ecg5000": 100},
+            validation=0.05,
             batch_size={"digits": 16, "ecg5000": 16},
             quantile={"digits": 0.98, "ecg5000": 0.99},
         ),
