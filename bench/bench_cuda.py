@@ -233,6 +233,47 @@ def _functional(name: str) -> Callable[..., Any]:
     return getattr(torch.nn.functional, name, None) or getattr(torch, name)
 
 
+# Steps, batch, hidden size.
+SEQUENCES = [(64, 32, 128), (128, 16, 256), (64, 64, 512), (64, 1, 256)]
+
+
+def recurrent_cases() -> Iterator[Case]:
+    """Whole sequences; PyTorch's are cuDNN's."""
+    for kind in ("RNN", "LSTM", "GRU"):
+        for t, b, h in SEQUENCES:
+            for backward in (False, True):
+
+                def make(kind=kind, t=t, b=b, h=h, backward=backward) -> Any:
+                    torch = _torch()
+                    ours, theirs = getattr(nonet.nn, kind)(h, h), getattr(torch.nn, kind)(h, h)
+                    theirs.load_state_dict(
+                        {k: torch.from_numpy(v.numpy().copy()) for k, v in ours.state_dict().items()}
+                    )
+                    ours, theirs = ours.to(DEVICE), theirs.to(DEVICE)
+                    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+                    a, x = pair((t, b, h), 1)
+                    if not backward:
+                        return lambda: _quietly(ours, a), lambda: _torch_quietly(theirs, x), 1e-4
+                    a, x = a.requires_grad_(), x.requires_grad_()
+                    g, d = pair((t, b, h), 2)
+                    return lambda: ours(a)[0].backward(g), lambda: theirs(x)[0].backward(d), None
+
+                gates = {"RNN": 1, "LSTM": 4, "GRU": 3}[kind]
+                flops = 2.0 * t * b * gates * h * 2 * h * (3 if backward else 1)
+                name = f"{kind} {t}x{b}x{h} forward" + (" + backward" if backward else "")
+                yield Case(name, make, flops=flops)
+
+
+def _quietly(module: Any, *inputs: Any) -> Any:
+    with nonet.no_grad():
+        return module(*inputs)
+
+
+def _torch_quietly(module: Any, *inputs: Any) -> Any:
+    with _torch().no_grad():
+        return module(*inputs)
+
+
 def step_cases() -> Iterator[Case]:
     """Whole training steps of the workloads whose ops are there."""
     for workload in WORKLOADS[:2]:
@@ -261,6 +302,7 @@ def step_cases() -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     yield from step_cases()
+    yield from recurrent_cases()
     yield from memory_cases()
     yield from conv_cases()
     yield from matmul_cases()
