@@ -217,6 +217,34 @@ def test_bfloat16(kind):
 
 
 @pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(
+    ("steps", "batch", "hidden"), [(4, 1, 7), (3, 2, 33), (3, 3, 64), (4, 12, 31), (3, 37, 65), (2, 40, 260)]
+)
+def test_medium(kind, steps, batch, hidden):
+    """Operands of products rounded to bfloat16: odd sizes too, whose last pair has one value."""
+    projection = hidden // 2 if kind == "lstm" and batch == 12 else 0
+    lengths = [*range(steps), *[steps] * (batch - steps)] if batch == 37 else None
+    case = Case(kind, steps, batch, 5, hidden, projection=projection, lengths=lengths)
+    with nonet.set_matmul_precision("medium"):
+        case.check(tol=3e-2, grad=kind != "relu")
+
+
+@each_isa
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 300), (3, 260), (29, 70)])
+def test_medium_does_not_depend_on_threads(isa, kind, batch, hidden):
+    case, results = Case(kind, 4, batch, 6, hidden), []
+    with use_isa(isa), nonet.set_matmul_precision("medium"):
+        for threads in (1, 2, 5):
+            with use_threads(threads):
+                tensors = [nonet.tensor(a, requires_grad=True) for a in case.inputs]
+                y, *_ = case.op(*tensors)
+                y.backward(np.ones(y.shape, np.float32))
+                results.append([t.grad.numpy().tobytes() for t in tensors] + [y.detach().numpy().tobytes()])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("kind", CELLS)
 def test_autocast(kind):
     case = Case(kind, 6, 4, 5, 24)
     tensors = [nonet.tensor(a, requires_grad=True) for a in case.inputs]

@@ -22,10 +22,11 @@ void fetch_kept(const Here<T>& s, int64_t i, int64_t j) {
 
 // The product with W_hh of the step behind, for sequences that it had.
 template <class T, class Finish>
-NONET_INLINE void for_gradients_of_h(const Here<T>& s, const Share& share, const Range& sequences,
-                                     const Finish& finish) {
+NONET_INLINE void for_gradients_of_h(const Here<T>& s, const bfloat16* dz_pairs, const Share& share,
+                                     const Range& sequences, const Finish& finish) {
   const RecurrentBackward& b = s.b;
-  const StepProduct p{s.dz, s.dz_row, b.weights, first_gates_of(b.cell) * b.hidden, b.state, b.at.batch};
+  const StepProduct p{s.dz,    s.dz_row,   b.weights, first_gates_of(b.cell) * b.hidden,
+                      b.state, b.at.batch, b.pairs,   dz_pairs};
   for_products<1>(
       p, sequences, share.blocks(b.state), [&](int64_t i, int64_t j) { fetch_kept(s, i, j); },
       [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { finish(i, j, lanes, z[0]); });
@@ -33,11 +34,11 @@ NONET_INLINE void for_gradients_of_h(const Here<T>& s, const Share& share, const
 
 // The gradients of the initial states of sequences whose first step is done.
 template <class Rule, class T>
-void finish_sequences(const Here<T>& s, const Share& share, const Range& sequences) {
+void finish_sequences(const Here<T>& s, const bfloat16* dz_pairs, const Share& share, const Range& sequences) {
   const RecurrentBackward& b = s.b;
   if (sequences.end <= sequences.begin) return;
   if (b.dh0 != nullptr) {
-    for_gradients_of_h(s, share, sequences, [&](int64_t i, int64_t j, int64_t lanes, F dh) {
+    for_gradients_of_h(s, dz_pairs, share, sequences, [&](int64_t i, int64_t j, int64_t lanes, F dh) {
       if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
       store_lanes(b.dh0 + state_of(b.at, i) * b.state + j, dh, lanes);
     });
@@ -51,13 +52,14 @@ void finish_sequences(const Here<T>& s, const Share& share, const Range& sequenc
 
 // Of the live sequences, those from `fresh` on have their last step here.
 template <class Rule, class T>
-void run_step(const Here<T>& s, const Share& share, const Range& live, int64_t fresh) {
+void run_step(const Here<T>& s, const bfloat16* dz_pairs, const Share& share, const Range& live, int64_t fresh) {
   const RecurrentBackward& b = s.b;
-  for_gradients_of_h(s, share, {live.begin, minimum(fresh, live.end)}, [&](int64_t i, int64_t j, int64_t lanes, F dh) {
-    dh += s.dy(i, j, lanes);
-    if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
-    Rule::first(s, i, j, lanes, dh);
-  });
+  for_gradients_of_h(s, dz_pairs, share, {live.begin, minimum(fresh, live.end)},
+                     [&](int64_t i, int64_t j, int64_t lanes, F dh) {
+                       dh += s.dy(i, j, lanes);
+                       if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
+                       Rule::first(s, i, j, lanes, dh);
+                     });
   const Range last{minimum(fresh, live.end), live.end};
   if (b.cell == Cell::lstm) {
     for_elements(last, share.own_columns(b.hidden), [&](int64_t i, int64_t j, int64_t lanes) {
@@ -70,7 +72,8 @@ void run_step(const Here<T>& s, const Share& share, const Range& live, int64_t f
   });
   if constexpr (has_second<Rule>) {
     share.meet();
-    const StepProduct p{s.middle, s.middle_row, b.middle_weights, b.state, b.hidden, b.at.batch};
+    const StepProduct p{s.middle, s.middle_row, b.middle_weights, b.state,
+                        b.hidden, b.at.batch,   b.pairs,          s.middle_pairs};
     for_products<1>(p, live, share.blocks(b.hidden), NoFetch{},
                     [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { Rule::second(s, i, j, lanes, z[0]); });
   }
@@ -84,19 +87,36 @@ void run_sequences(const RecurrentBackward& b, const Share& share) {
   float* next = dz + b.at.batch * dz_row;
   float* past = next + b.at.batch * dz_row;
   float* middle = past + b.at.batch * b.hidden;
+  bfloat16* dz_pairs = nullptr;
+  bfloat16* next_pairs = nullptr;
+  bfloat16* middle_pairs = nullptr;
+  if (b.pairs != nullptr) {
+    const int64_t columns = first_gates_of(b.cell) * b.hidden;
+    dz_pairs = (bfloat16*)(middle + (has_second<Rule> ? b.at.batch * middle_row : 0));
+    next_pairs = dz_pairs + b.at.batch * dz_row;
+    clear_odd_column(dz_pairs, dz_row, columns, share);
+    clear_odd_column(next_pairs, dz_row, columns, share);
+    if (has_second<Rule>) {
+      middle_pairs = next_pairs + b.at.batch * dz_row;
+      clear_odd_column(middle_pairs, middle_row, b.state, share);
+    }
+    share.meet();
+  }
   Range now{share.sequences.begin, share.sequences.begin};
   for (int64_t step = b.at.steps - 1; step >= 0; --step) {
     const int64_t t = b.at.reverse ? b.at.steps - 1 - step : step;
     const Range behind = now;
     now.end = maximum(now.begin, minimum(share.sequences.end, live_at(b.at, t)));
-    const Here<T> here{b, first_row(b.at, t), dz, next, dz_row, past, middle, middle_row};
-    finish_sequences<Rule>(here, share, {now.end, behind.end});
-    run_step<Rule>(here, share, now, behind.end);
+    const Here<T> here{b, first_row(b.at, t), dz, next, dz_row, past, middle, middle_row, next_pairs, middle_pairs};
+    finish_sequences<Rule>(here, dz_pairs, share, {now.end, behind.end});
+    run_step<Rule>(here, dz_pairs, share, now, behind.end);
     next = dz;
     dz = here.next;
+    next_pairs = dz_pairs;
+    dz_pairs = here.next_pairs;
     share.meet();
   }
-  finish_sequences<Rule>(Here<T>{b, 0, dz, next, dz_row, past, middle, middle_row}, share, now);
+  finish_sequences<Rule>(Here<T>{b, 0, dz, next, dz_row, past, middle, middle_row}, dz_pairs, share, now);
 }
 
 template <class T>
@@ -117,7 +137,9 @@ void run_job(const RecurrentBackward& b, const Share& share) {
 
 int64_t workspace(const RecurrentBackward& b) {
   const int64_t middle = has_middle(b.cell, b.projected) ? padded(b.state) : 0;
-  return b.at.batch * (2 * padded(first_gates_of(b.cell) * b.hidden) + b.hidden + middle);
+  const int64_t row = padded(first_gates_of(b.cell) * b.hidden);
+  const int64_t pairs = b.pairs == nullptr ? 0 : row + (middle + 1) / 2;
+  return b.at.batch * (2 * row + b.hidden + middle + pairs);
 }
 
 Effort effort(const RecurrentBackward& b) {

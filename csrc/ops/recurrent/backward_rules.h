@@ -21,6 +21,9 @@ struct Here {
   float* past;  // [B, H]: gradients that pass the products by: of c for LSTM, of h for GRU
   float* middle;
   int64_t middle_row;
+  // With products of pairs, in the place of next and middle; else null.
+  bfloat16* next_pairs = nullptr;
+  bfloat16* middle_pairs = nullptr;
 
   NONET_MEMBER int64_t row_of(int64_t i) const { return row + i * b.at.stride; }
   template <int n>
@@ -43,7 +46,18 @@ struct Here {
   }
   // Gate g among those that multiply W_hh, and among all gradients.
   NONET_MEMBER void store_product(int64_t i, int64_t j, int64_t lanes, int64_t g, F value) const {
-    store_lanes(next + i * dz_row + g * b.hidden + j, value, lanes);
+    if (next_pairs != nullptr) {
+      store_lanes(next_pairs + i * dz_row + g * b.hidden + j, value, lanes);
+    } else {
+      store_lanes(next + i * dz_row + g * b.hidden + j, value, lanes);
+    }
+  }
+  NONET_MEMBER void store_middle(int64_t i, int64_t j, int64_t lanes, F value) const {
+    if (middle_pairs != nullptr) {
+      store_lanes(middle_pairs + i * middle_row + j, value, lanes);
+    } else {
+      store_lanes(middle + i * middle_row + j, value, lanes);
+    }
   }
   NONET_MEMBER void store_gradient(int64_t i, int64_t j, int64_t lanes, int64_t g, F value) const {
     store_lanes((T*)b.dz + (row_of(i) * gradients_of(b.cell) + g) * b.hidden + j, value, lanes);
@@ -86,7 +100,7 @@ template <class T>
 struct ProjectedRule {
   static constexpr bool passes = false;
   NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
-    store_lanes(s.middle + i * s.middle_row + j, dh, lanes);
+    s.store_middle(i, j, lanes, dh);
     store_lanes((T*)s.b.dstate + s.row_of(i) * s.b.state + j, dh, lanes);
   }
   NONET_INLINE void second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dm) {
@@ -119,7 +133,7 @@ struct GruBeforeRule {
     F dn;
     s.load_kept(i, j, lanes, kept);
     s.pass(i, j, lanes, GruBeforeCell::backward(kept[1], kept[2], s.before(i, j, lanes), dh, du, dn));
-    store_lanes(s.middle + i * s.middle_row + j, dn, lanes);
+    s.store_middle(i, j, lanes, dn);
     s.store_product(i, j, lanes, 1, du);
     s.store_gradient(i, j, lanes, 1, du);
     s.store_gradient(i, j, lanes, 2, dn);

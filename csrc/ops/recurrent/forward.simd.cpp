@@ -10,10 +10,11 @@ using namespace forward_pass;
 
 // The states of sequences that begin at a step, for columns of this thread; zeros where none are given.
 void load_states(const Steps& at, const float* from, int64_t size, const Range& sequences, const Range& columns,
-                 float* to, int64_t to_row) {
+                 float* to, int64_t to_row, bfloat16* pairs = nullptr) {
   for_elements(sequences, columns, [&](int64_t i, int64_t j, int64_t lanes) {
     const F value = from == nullptr ? F{} : load_lanes(from + state_of(at, i) * size + j, lanes);
     store_lanes(to + i * to_row + j, value, lanes);
+    if (pairs != nullptr) store_lanes(pairs + i * to_row + j, value, lanes);
   });
 }
 
@@ -32,9 +33,9 @@ void fetch_gates(const Here<T>& s, int64_t i, int64_t j) {
 }
 
 template <class Rule, class T>
-void run_step(const Here<T>& s, const Share& share, const Range& live) {
+void run_step(const Here<T>& s, const bfloat16* h_pairs, const Share& share, const Range& live) {
   const RecurrentForward& f = s.f;
-  const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch};
+  const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch, f.pairs, h_pairs};
   const auto fetch = [&](int64_t i, int64_t j) { fetch_gates(s, i, j); };
   for_products<Rule::gates>(first, live, share.blocks(f.hidden), fetch,
                             [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
@@ -47,7 +48,8 @@ void run_step(const Here<T>& s, const Share& share, const Range& live) {
                             });
   if constexpr (has_second<Rule>) {
     share.meet();
-    const StepProduct second{s.middle, s.middle_row, f.middle_weights, f.hidden, f.state, f.at.batch};
+    const StepProduct second{s.middle, s.middle_row, f.middle_weights, f.hidden,
+                             f.state,  f.at.batch,   f.pairs,          s.middle_pairs};
     for_products<1>(second, live, share.blocks(f.state), NoFetch{},
                     [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
                       finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z));
@@ -63,6 +65,19 @@ void run_sequences(const RecurrentForward& f, const Share& share) {
   float* next = h + f.at.batch * h_row;
   float* c = next + f.at.batch * h_row;
   float* middle = c + (f.cell == Cell::lstm ? f.at.batch * f.hidden : 0);
+  bfloat16* h_pairs = nullptr;
+  bfloat16* next_pairs = nullptr;
+  bfloat16* middle_pairs = nullptr;
+  if (f.pairs != nullptr) {
+    h_pairs = (bfloat16*)(middle + (has_second<Rule> ? f.at.batch * middle_row : 0));
+    next_pairs = h_pairs + f.at.batch * h_row;
+    clear_odd_column(h_pairs, h_row, f.state, share);
+    clear_odd_column(next_pairs, h_row, f.state, share);
+    if (has_second<Rule>) {
+      middle_pairs = next_pairs + f.at.batch * h_row;
+      clear_odd_column(middle_pairs, middle_row, f.hidden, share);
+    }
+  }
   const Range states = share.own_columns(f.state);
   const Range units = share.own_columns(f.hidden);
   const auto live = [&](int64_t step) -> Range {
@@ -75,12 +90,13 @@ void run_sequences(const RecurrentForward& f, const Share& share) {
     now = live(step);
     if (now.end > before) {
       const Range fresh{before, now.end};
-      load_states(f.at, f.h0, f.state, fresh, states, h, h_row);
+      load_states(f.at, f.h0, f.state, fresh, states, h, h_row, h_pairs);
       if (f.cell == Cell::lstm) load_states(f.at, f.c0, f.hidden, fresh, units, c, f.hidden);
       share.meet();
     }
     const int64_t t = f.at.reverse ? f.at.steps - 1 - step : step;
-    run_step<Rule, T>({f, first_row(f.at, t), h, next, h_row, c, middle, middle_row}, share, now);
+    run_step<Rule, T>({f, first_row(f.at, t), h, next, h_row, c, middle, middle_row, next_pairs, middle_pairs}, h_pairs,
+                      share, now);
     const Range done{maximum(now.begin, live(step + 1).end), now.end};
     if (done.end > done.begin) {
       store_states(f.at, next, h_row, done, states, f.hn, f.state);
@@ -89,6 +105,9 @@ void run_sequences(const RecurrentForward& f, const Share& share) {
     float* const swap = h;
     h = next;
     next = swap;
+    bfloat16* const swap_pairs = h_pairs;
+    h_pairs = next_pairs;
+    next_pairs = swap_pairs;
     share.meet();
   }
 }
@@ -111,7 +130,8 @@ void run_job(const RecurrentForward& f, const Share& share) {
 
 int64_t workspace(const RecurrentForward& f) {
   const int64_t middle = has_middle(f.cell, f.projected) ? padded(f.hidden) : 0;
-  return f.at.batch * (2 * padded(f.state) + (f.cell == Cell::lstm ? f.hidden : 0) + middle);
+  const int64_t pairs = f.pairs == nullptr ? 0 : padded(f.state) + (middle + 1) / 2;
+  return f.at.batch * (2 * padded(f.state) + (f.cell == Cell::lstm ? f.hidden : 0) + middle + pairs);
 }
 
 Effort effort(const RecurrentForward& f) {

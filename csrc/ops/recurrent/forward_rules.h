@@ -20,6 +20,9 @@ struct Here {
   float* c;  // [B, H]
   float* middle;
   int64_t middle_row;
+  // With products of pairs: next and middle as they read them, in rows of the same length; else null.
+  bfloat16* next_pairs = nullptr;
+  bfloat16* middle_pairs = nullptr;
 
   NONET_MEMBER int64_t row_of(int64_t i) const { return row + i * f.at.stride; }
   template <int n>
@@ -39,7 +42,11 @@ struct Here {
     for (int g = 0; g < n; ++g) store_lanes(to + g * f.hidden, value[g], lanes);
   }
   NONET_MEMBER void store_middle(int64_t i, int64_t j, int64_t lanes, F value) const {
-    store_lanes(middle + i * middle_row + j, value, lanes);
+    if (middle_pairs != nullptr) {
+      store_lanes(middle_pairs + i * middle_row + j, value, lanes);
+    } else {
+      store_lanes(middle + i * middle_row + j, value, lanes);
+    }
     if (f.middle != nullptr) store_lanes((T*)f.middle + row_of(i) * f.hidden + j, value, lanes);
   }
   NONET_MEMBER F state(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(h + i * h_row + j, lanes); }
@@ -121,6 +128,7 @@ template <class T>
 NONET_INLINE void finish_state(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F h) {
   if (s.f.before != nullptr) store_lanes((T*)s.f.before + s.row_of(i) * s.f.state + j, s.state(i, j, lanes), lanes);
   store_lanes(s.next + i * s.h_row + j, h, lanes);
+  if (s.next_pairs != nullptr) store_lanes(s.next_pairs + i * s.h_row + j, h, lanes);
   store_lanes((T*)s.f.y + s.row_of(i) * s.f.y_row + j, h, lanes);
 }
 

@@ -184,9 +184,10 @@ void prepare_weights(const RecurrentWeights& w, const RecurrentOptions& o, const
     if (o.projected) own.middle_panels = weight_rows(w.w_hr, 0);
     if (reset_before) own.middle_panels = own.panels.rows(first * s.hidden, w.w_hh.dim(0));
   } else {
-    own.panels = panels_of_rows(w.w_hh, 0, first, s.hidden);
-    if (o.projected) own.middle_panels = panels_of_rows(w.w_hr, 0, 1, s.state);
-    if (reset_before) own.middle_panels = panels_of_rows(w.w_hh, first * s.hidden, 1, s.hidden);
+    f.pairs = pairs_for(w.w_hh, f.bfloat16, o.numerics);
+    own.panels = panels_of_rows(w.w_hh, 0, first, s.hidden, f.pairs);
+    if (o.projected) own.middle_panels = panels_of_rows(w.w_hr, 0, 1, s.state, f.pairs);
+    if (reset_before) own.middle_panels = panels_of_rows(w.w_hh, first * s.hidden, 1, s.hidden, f.pairs);
   }
   f.weights = static_cast<const float*>(own.panels.address());
   if (own.middle_panels.defined()) f.middle_weights = static_cast<const float*>(own.middle_panels.address());

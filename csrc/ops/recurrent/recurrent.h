@@ -52,6 +52,25 @@ struct Steps {
   bool reverse;           // from each sequence's end to its beginning
 };
 
+// Products with weights rounded to bfloat16, on dot products of pairs (AVX512_BF16): where precision is medium, or
+// everything is stored as bfloat16. Panels of 32 columns: [columns / 32][gates][pairs of k][32][2], zeros beyond both.
+struct RecurrentPairKernels {
+  // z[r][g][32] of `rows` rows of a, lda apart, and a block of panels. a is read up to an even k. batch: of the whole
+  // call; it chooses the order of a sum.
+  void (*dots)(const bfloat16* a, int64_t lda, int64_t k, const bfloat16* panels, int64_t gates, int64_t rows,
+               int64_t batch, float* z);
+  void (*from_rows)(const void* w, bool is_bfloat16, int64_t gates, int64_t columns, int64_t k, bfloat16* panels);
+  void (*from_columns)(const void* w, bool is_bfloat16, int64_t k, int64_t columns, bfloat16* panels);
+};
+constexpr int64_t recurrent_pair_panel(int64_t k) {  // elements, per gate
+  return (k + 1) / 2 * 64;
+}
+#if defined(__x86_64__)
+namespace avx512 {
+extern const RecurrentPairKernels recurrent_pair_kernels;
+}  // namespace avx512
+#endif
+
 // Of one layer and direction. States are float32; y, kept, cells, before, middle are stored as `bfloat16` says. The
 // last four are null without a backward pass.
 struct RecurrentForward {
@@ -60,13 +79,14 @@ struct RecurrentForward {
   int64_t hidden, state;  // H, S
   bool projected;
   bool bfloat16;
-  const float* gates;           // [rows, g H]: the x-part
-  const float* weights;         // panels of the first gates of W_hh, by hidden unit
-  const float* middle_weights;  // panels of W_hr, or of W_hn with the reset gate ahead; else null
-  const float* bias;            // b_hn [H] of GRU; may be null
-  const float* h0;              // [B, S], or null for zeros
-  const float* c0;              // [B, H], LSTM only; or null
-  float* hn;                    // [B, S], of sequences with at least one step
+  const float* gates;                 // [rows, g H]: the x-part
+  const RecurrentPairKernels* pairs;  // null: panels are float32; else they are its
+  const float* weights;               // panels of the first gates of W_hh, by hidden unit
+  const float* middle_weights;        // panels of W_hr, or of W_hn with the reset gate ahead; else null
+  const float* bias;                  // b_hn [H] of GRU; may be null
+  const float* h0;                    // [B, S], or null for zeros
+  const float* c0;                    // [B, H], LSTM only; or null
+  float* hn;                          // [B, S], of sequences with at least one step
   float* cn;
   void* y;  // [rows, ...], rows y_row apart
   int64_t y_row;
@@ -83,6 +103,7 @@ struct RecurrentBackward {
   int64_t hidden, state;
   bool projected;
   bool bfloat16;
+  const RecurrentPairKernels* pairs;
   const float* weights;         // panels of the first gates of W_hh, by element of h
   const float* middle_weights;  // panels of W_hr or W_hn
   const void* kept;
@@ -142,8 +163,9 @@ struct RecurrentBackwardDevice {
 };
 
 constexpr int64_t recurrent_panel_columns = 32;
-constexpr int64_t recurrent_panel_floats(int64_t gates, int64_t columns, int64_t k) {
-  return (columns + recurrent_panel_columns - 1) / recurrent_panel_columns * gates * k * recurrent_panel_columns;
+constexpr int64_t recurrent_panel_floats(int64_t gates, int64_t columns, int64_t k, bool pairs) {
+  const int64_t floats = pairs ? recurrent_pair_panel(k) / 2 : k * recurrent_panel_columns;
+  return (columns + recurrent_panel_columns - 1) / recurrent_panel_columns * gates * floats;
 }
 
 }  // namespace nonet

@@ -176,9 +176,10 @@ void prepare_weights(const RecurrentWeights& w, const RecurrentOptions& o, const
     if (o.projected) middle_panels = weight_rows(w.w_hr, 0);
     if (reset_before) middle_panels = panels.rows(first, w.w_hh.dim(0));
   } else {
-    panels = panels_of_columns(w.w_hh, 0, first);
-    if (o.projected) middle_panels = panels_of_columns(w.w_hr, 0, s.state);
-    if (reset_before) middle_panels = panels_of_columns(w.w_hh, first, s.hidden);
+    b.pairs = pairs_for(w.w_hh, b.bfloat16, o.numerics);
+    panels = panels_of_columns(w.w_hh, 0, first, b.pairs);
+    if (o.projected) middle_panels = panels_of_columns(w.w_hr, 0, s.state, b.pairs);
+    if (reset_before) middle_panels = panels_of_columns(w.w_hh, first, s.hidden, b.pairs);
   }
   b.weights = static_cast<const float*>(panels.address());
   if (middle_panels.defined()) b.middle_weights = static_cast<const float*>(middle_panels.address());

@@ -57,6 +57,8 @@ struct StepProduct {
   const float* panels;
   int64_t k, columns;
   int64_t batch;  // sequences of the whole call: they choose the order of a sum, whoever computes it
+  const RecurrentPairKernels* pairs;  // or null; then a is not read, but
+  const bfloat16* a16;                // the same, lda apart too
 };
 
 inline constexpr int64_t thin_batch = 3;  // up to so many sequences keep too few sums under way
@@ -156,11 +158,14 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
     const int64_t column = block * panel_columns;
     const int64_t cols = minimum(panel_columns, p.columns - column);
     const float* panel = p.panels + block * gates * p.k * panel_columns;
+    const bfloat16* pair_panel = (const bfloat16*)p.panels + block * gates * recurrent_pair_panel(p.k);
     for_tiles(sequences.end - sequences.begin, most_rows, [&](int64_t first, int64_t rows) {
       const int64_t i = sequences.begin + first;
       const float* a = p.a + i * p.lda;
       for (int64_t r = 0; r < rows; ++r) fetch(i + r, column);
-      if (p.batch <= thin_batch) {
+      if (p.pairs != nullptr) {
+        p.pairs->dots(p.a16 + i * p.lda, p.lda, p.k, pair_panel, gates, rows, p.batch, z);
+      } else if (p.batch <= thin_batch) {
         thin_rows<gates>(p, a, rows, panel, z);
       } else {
         for (int64_t g = 0; g < gates; ++g) {
@@ -179,6 +184,12 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
       }
     });
   }
+}
+
+// Rows of bfloat16 are read in pairs.
+NONET_INLINE void clear_odd_column(bfloat16* rows, int64_t row, int64_t columns, const Share& share) {
+  if (columns % 2 == 0 || share.rank > 0) return;
+  for (int64_t i = share.sequences.begin; i < share.sequences.end; ++i) rows[i * row + columns].bits = 0;
 }
 
 struct NoFetch {
