@@ -17,6 +17,7 @@ FAMILIES = {
         "RNN, LSTM and GRU over whole sequences, with all gradients too",
     ),
     "models": ("nonet.bench.models", "training step and single-sample inference of ten reference workloads"),
+    "networks": ("nonet.bench.networks", "ResNet-50 and VGG-16 at 224: training step, inference, memory"),
     "mlp_step": ("nonet.bench.mlp_step", "a training step so small that only overhead is left"),
 }
 

@@ -40,7 +40,7 @@ def peak_bytes(workload: str, contestant: str, precisions: Sequence[str], thread
 
 
 def _child(workload: str, contestant: str, precisions: str, threads: str, steps: str) -> int:
-    from nonet.bench import mlp_step, models
+    from nonet.bench import mlp_step, models, networks
     from nonet.bench.opponents import set_threads
     from nonet.bench.run import Options
     from nonet.bench.workloads import WORKLOADS
@@ -49,7 +49,7 @@ def _child(workload: str, contestant: str, precisions: str, threads: str, steps:
     set_threads(int(threads), against)
     options = Options(against=against, precisions=tuple(precisions.split(",")))
     variant = next(v for v in models.variants(options) if v.name == contestant)
-    chosen = next(w for w in WORKLOADS if w.name == workload)
+    chosen = next(w for w in (*WORKLOADS, *networks.WORKLOADS) if w.name == workload)
     for trained, count in ((mlp_step.WORKLOAD, 2), (chosen, int(steps))):
         gc.collect()
         with Path("/proc/self/clear_refs").open("w") as file:

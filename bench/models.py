@@ -31,7 +31,9 @@ __all__ = ["Run", "Variant", "names", "names_of", "run", "run_workloads", "varia
 MODES = ("train", "infer-1")
 STEPS = 20  # whose losses must agree
 # Differences of losses allowed, in units of the first loss: float32, and bfloat16 somewhere inside. Adam turns a
-# gradient whose sign only rounding decides into a whole step, so the first two losses tell more than the later ones.
+# gradient whose sign only rounding decides into a whole step, so the first losses (CERTAIN of them; in deep networks
+# only the very first) tell more than the later ones.
+CERTAIN = 2
 EXACT, ROUNDED = 1e-2, 1e-1
 EXACT_AT_FIRST, ROUNDED_AT_FIRST = 1e-5, 2e-2
 
@@ -72,20 +74,27 @@ def run(options: Options) -> Iterator[list[Row]]:
     return run_workloads("models", WORKLOADS, options, memory=True)
 
 
-def names_of(workloads: Sequence[Workload]) -> list[str]:
-    return [f"{workload.name}/{mode}" for workload in workloads for mode in MODES]
+def names_of(workloads: Sequence[Workload], modes: Sequence[str] = MODES) -> list[str]:
+    return [f"{workload.name}/{mode}" for workload in workloads for mode in modes]
 
 
 def run_workloads(
-    family: str, workloads: Sequence[Workload], options: Options, memory: bool = False
+    family: str,
+    workloads: Sequence[Workload],
+    options: Options,
+    memory: bool = False,
+    modes: Sequence[str] = MODES,
+    steps: int = STEPS,
+    certain: int = CERTAIN,
 ) -> Iterator[list[Row]]:
-    """Rows `train` and `infer-1` of each workload; memory: `train` with its peak too.
+    """Rows `train` and `infer-N`, of N samples, of each workload; memory: `train` with its peak too. steps: of which
+    losses must agree, and memory is measured. certain: see CERTAIN.
 
     Errors: WrongResultError if losses do not agree.
     """
     for workload in workloads:
-        modes = [mode for mode in MODES if options.wants(workload.name, mode)]
-        if not modes:
+        wanted = [mode for mode in modes if options.wants(workload.name, mode)]
+        if not wanted:
             continue
         missing = what_is_missing(workload)
         if missing is not None:
@@ -94,8 +103,8 @@ def run_workloads(
         options.tell(f"{family} {workload.name}")
         sides = [Run(workload, variant) for variant in variants(options)]
         start = sides[-1].state()  # PyTorch's initialisation where it takes part
-        check_losses(workload, sides, start)
-        for mode in modes:
+        check_losses(workload, sides, start, steps, certain)
+        for mode in wanted:
             contestants = [side.contestant(mode, start) for side in sides]
             with contextlib.ExitStack() as stack:
                 if mode != "train":
@@ -105,11 +114,11 @@ def run_workloads(
                 timings = options.time(contestants)
             flops = _flops(workload, mode)
             rows = [_row(family, workload, mode, side, timings[side.name], flops, options) for side in sides]
-            yield [_with_memory(row, options) for row in rows] if memory and mode == "train" else rows
+            yield [_with_memory(row, options, steps) for row in rows] if memory and mode == "train" else rows
 
 
-def _with_memory(row: Row, options: Options) -> Row:
-    steps = 2 if options.quick else STEPS
+def _with_memory(row: Row, options: Options, steps: int) -> Row:
+    steps = 2 if options.quick else steps
     try:
         peak = peak_bytes(row.case, row.name, options.precisions or ("highest",), nonet.num_threads(), steps)
     except UnmeasuredError as error:
@@ -153,7 +162,7 @@ class Run:
         ]
         x, y = workload.sample(np.random.default_rng(0), workload.batch)
         self.x, self.y = self.lib.from_numpy(x), self.lib.from_numpy(y)
-        self.one_sample = self.lib.from_numpy(workload.sample(np.random.default_rng(1), 1)[0])
+        self.samples: Any = None  # of an inference
         if workload.adversarial:
             self.ones = self.lib.ones(workload.batch, 1)
             self.zeros = self.lib.zeros(workload.batch, 1)
@@ -196,10 +205,10 @@ class Run:
 
     def infer(self) -> Any:
         with self.variant.cast():
-            return self.model(self.one_sample)
+            return self.model(self.samples)
 
-    def losses(self, start: dict[str, np.ndarray]) -> list[float]:
-        """Of STEPS steps from `start`, with noise that is the same on every side."""
+    def losses(self, start: dict[str, np.ndarray], steps: int = STEPS) -> list[float]:
+        """Of `steps` steps from `start`, with noise that is the same on every side."""
         self.restore(start)
         if self.variant.before is not None:
             self.variant.before()
@@ -209,7 +218,7 @@ class Run:
             self.model.noise = lambda like: self.lib.from_numpy(
                 rng.standard_normal(tuple(like.shape), dtype=np.float32)
             )
-        out = [float(self.step().detach()) for _ in range(STEPS)]
+        out = [float(self.step().detach()) for _ in range(steps)]
         if own is not None:
             self.model.noise = own
         return out
@@ -222,24 +231,33 @@ class Run:
                 self.variant.before()
             self.model.train(mode == "train")
             self.restore(start)
+            if mode != "train":
+                count = int(mode.removeprefix("infer-"))
+                self.samples = self.lib.from_numpy(self.workload.sample(np.random.default_rng(1), count)[0])
 
         return Contestant(self.name, self.step if mode == "train" else self.infer, before)
 
 
-def check_losses(workload: Workload, sides: Sequence[Run], start: dict[str, np.ndarray]) -> None:
+def check_losses(
+    workload: Workload,
+    sides: Sequence[Run],
+    start: dict[str, np.ndarray],
+    steps: int = STEPS,
+    certain: int = CERTAIN,
+) -> None:
     """All sides against the last, which is PyTorch in float32 where it takes part. Errors: WrongResultError."""
-    want = sides[-1].losses(start)
+    want = sides[-1].losses(start, steps)
     for side in sides[:-1]:
-        got = side.losses(start)
+        got = side.losses(start, steps)
         exact = side.variant.exact and sides[-1].variant.exact
-        allowed = np.full(STEPS, EXACT if exact else ROUNDED)
-        allowed[:2] = EXACT_AT_FIRST if exact else ROUNDED_AT_FIRST
+        allowed = np.full(steps, EXACT if exact else ROUNDED)
+        allowed[:certain] = EXACT_AT_FIRST if exact else ROUNDED_AT_FIRST
         apart = np.abs(np.subtract(got, want)) / abs(want[0])
         wrong = ~(apart <= allowed)  # NaN is
         if wrong.any():
             step = int(np.argmax(wrong))
             raise WrongResultError(
-                f"{workload.name}: losses differ at step {step + 1} of {STEPS}: {side.name} {got[step]:.6g}, "
+                f"{workload.name}: losses differ at step {step + 1} of {steps}: {side.name} {got[step]:.6g}, "
                 f"{sides[-1].name} {want[step]:.6g}; {allowed[step]:g} of the first loss is allowed"
             )
     if not np.isfinite(want).all():
@@ -263,7 +281,7 @@ def _flops(workload: Workload, mode: str) -> float | None:
     if x.dtype != np.float32 or workload.adversarial:
         return None
     macs = sum(layer.macs for layer in models.summary(workload.build(nonet), x.shape))
-    return 2.0 * macs * (3 * workload.batch if mode == "train" else 1)
+    return 2.0 * macs * (3 * workload.batch if mode == "train" else int(mode.removeprefix("infer-")))
 
 
 def _row(

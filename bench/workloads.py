@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["WORKLOADS", "Workload", "cross_entropy"]
+__all__ = ["WORKLOADS", "Workload", "cross_entropy", "images"]
 
 VOCABULARY = 65
 
@@ -232,7 +232,8 @@ def _binary(lib: Any, model: Any, x: Any, y: Any) -> Any:
     return lib.nn.functional.binary_cross_entropy_with_logits(model.discriminator(x), y)
 
 
-def _images(*shape: int, classes: int = 10) -> Callable[[np.random.Generator, int], Any]:
+def images(*shape: int, classes: int = 10) -> Callable[[np.random.Generator, int], Any]:
+    """A workload's `sample`: pictures of a shape and their classes."""
     return lambda rng, size: (
         rng.random((size, *shape), dtype=np.float32),
         rng.integers(0, classes, size),
@@ -259,9 +260,9 @@ def _latent_and_real(rng: np.random.Generator, size: int) -> tuple[np.ndarray, n
 
 
 WORKLOADS = (
-    Workload("ann", mlp, _images(784), cross_entropy, 128),
-    Workload("cnn-lenet5", lenet5, _images(1, 28, 28), cross_entropy, 128),
-    Workload("cnn-resnet18", resnet18, _images(3, 32, 32), cross_entropy, 32),
+    Workload("ann", mlp, images(784), cross_entropy, 128),
+    Workload("cnn-lenet5", lenet5, images(1, 28, 28), cross_entropy, 128),
+    Workload("cnn-resnet18", resnet18, images(3, 32, 32), cross_entropy, 32),
     Workload("rnn", characters("RNN"), _text(100), cross_entropy, 32),
     Workload("lstm", characters("LSTM"), _text(100), cross_entropy, 32),
     Workload("gru", characters("GRU"), _text(100), cross_entropy, 32),

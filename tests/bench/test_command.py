@@ -115,7 +115,7 @@ def test_missing_opponents(monkeypatch, capsys):
 
 def test_wrong_options(saved, tmp_path, capsys):
     _fails(capsys, "--against must be one or more of torch, numpy, got 'jax'", "--against", "jax")
-    _fails(capsys, "FAMILY must be one or more of matmul, conv, models, mlp_step, got 'x'", "x")
+    _fails(capsys, "FAMILY must be one or more of matmul, conv, models, networks, mlp_step, got 'x'", "x")
     _fails(capsys, "--precision must be one or more of highest", "matmul", "--precision", "x")
     _fails(capsys, "expected a file of `nonet bench --save`", "--compare", str(tmp_path / "nope"))
     _fails(capsys, "--load shows a saved run", "matmul", "--load", str(saved))
@@ -219,7 +219,7 @@ def test_workloads_start_alike_and_learn(name):
     losses = models.Run(workload, variant).losses(start)
     assert len(losses) == models.STEPS and losses[-1] < losses[0]
     b.model.load_state_dict(start)
-    b.losses = lambda state: [loss * 1.5 for loss in losses]
+    b.losses = lambda state, steps: [loss * 1.5 for loss in losses]
     with pytest.raises(WrongResultError, match=f"{name}: losses differ at step 1 of 20"):
         models.check_losses(workload, [models.Run(workload, variant), b], start)
 

@@ -160,7 +160,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "families", metavar="FAMILY", nargs="*", help="matmul, conv, models, mlp_step (default: all of them)"
+        "families",
+        metavar="FAMILY",
+        nargs="*",
+        help="matmul, conv, models, networks, mlp_step (default: all of them)",
     )
     parser.add_argument("--against", metavar="LIST", help="opponents: torch,numpy")
     parser.add_argument("--only", metavar="PATTERNS", help="cases, such as '64x*' or '*/linear/warm'")
