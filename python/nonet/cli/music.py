@@ -21,6 +21,7 @@ from nonet.train import Trainer
 from nonet.train.log import to_json
 
 _BATCH = 16
+_AHEAD = 16  # frames ahead of a part of a piece
 _FRAMES_PER_SECOND = 2  # of both sets: a quaver at 60 crotchets a minute
 
 
@@ -36,7 +37,7 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
     return Job(
         model.to(device=options.device),
         frame_loss,
-        _loader(music.train, options.batch_size, seed=options.seed, shuffle=True),
+        _loader(music.train, options.batch_size, options.seed, preset.block[options.data]),
         _loader(music.validation, _BATCH),
         [],
         fingerprint(*music.train),
@@ -53,17 +54,28 @@ def _load(name: str, directory: str | None) -> data.Music:
         return data.load_music(name, directory)
 
 
-def _loader(pieces: Any, batch_size: int, *, seed: int = 0, shuffle: bool = False) -> data.BucketLoader:
-    """Batches (rolls, lengths, rolls, lengths): for the model, and for the loss."""
-    rows = [(piece, len(piece), piece, len(piece)) for piece in pieces]
-    return data.BucketLoader(rows, [len(piece) for piece in pieces], batch_size, shuffle, seed=seed, pool=4)
+def _loader(pieces: Any, batch_size: int, seed: int = 0, block: int | None = None) -> data.BucketLoader:
+    """Batches (rolls, lengths, rolls, counts): for the model, and for the loss, where `counts` [B, T] is 1 for frames
+    that count.
+
+    With `block` pieces are cut into so many frames each, which makes more and cheaper steps of an epoch, and shuffled;
+    the frames ahead of a part come along to give the network a state, and do not count.
+    """
+    rows = []
+    for piece in pieces:
+        for start in range(0, len(piece), block or len(piece)):
+            part = piece[max(0, start - _AHEAD) : start + (block or len(piece))]
+            counts = np.ones(len(part), np.float32)
+            counts[: min(start, _AHEAD)] = 0
+            rows.append((part, len(part), part, counts))
+    lengths = [row[1] for row in rows]
+    return data.BucketLoader(rows, lengths, batch_size, block is not None, seed=seed, pool=4)
 
 
-def frame_loss(logits: Tensor, rolls: Tensor, lengths: Tensor) -> Tensor:
+def frame_loss(logits: Tensor, rolls: Tensor, counts: Tensor) -> Tensor:
     """Nats per frame: the sum over its keys, and the mean over the frames that count."""
-    mask = models.step_mask(lengths, rolls.shape[1])
-    weight = as_tensor(mask[:, :, None] / np.float32(mask.sum()), device=logits.device)
-    return functional.binary_cross_entropy_with_logits(logits, rolls, weight, reduction="sum")
+    share = counts.reshape(*counts.shape, 1) / counts.sum()
+    return functional.binary_cross_entropy_with_logits(logits, rolls, share, reduction="sum")
 
 
 def measure(model: Module, loader: Any, train: Any, context: Any = nonet.no_grad) -> dict[str, Any]:
@@ -73,16 +85,13 @@ def measure(model: Module, loader: Any, train: Any, context: Any = nonet.no_grad
     model.eval()
     with no_grad(), context():
         device = next(model.parameters()).device
-        for rolls, lengths, *_ in loader:
-            count = float(lengths.sum())
-            loss = frame_loss(
-                model(as_tensor(rolls, device=device), lengths),
-                as_tensor(rolls, device=device),
-                as_tensor(lengths),
-            )
+        for rolls, lengths, _, counts in loader:
+            x = as_tensor(rolls, device=device)
+            loss = frame_loss(model(x, lengths), x, as_tensor(counts, device=device))
+            count = float(counts.sum())
             nats += loss.item() * count
             frames += count
-            keys = rolls[models.step_mask(lengths, rolls.shape[1]) > 0]
+            keys = rolls[counts > 0]
             floor -= float((keys * np.log(share) + (1 - keys) * np.log(1 - share)).sum())
     return {"value": nats / frames, "loss": nats / frames, "floor": floor / frames}
 

@@ -139,7 +139,8 @@ class SequencePreset(Preset):
     """A model of sequences.
 
     architecture   its name for `nonet.models.build`, `arguments` beside those that the data decide, by data set
-    block          steps that a language model sees at once, or that a forecaster looks back on, by data set
+    block          steps that a language model sees at once, that pieces of music are cut into, or that a forecaster
+                   looks back on, by data set
     horizon        steps of a forecast, by data set
     smoothing      label smoothing of translations; least: how often a word has to be there to have a code, by data set
     beam           width of the search in translations and transcripts that are measured
@@ -168,8 +169,9 @@ def _music(name: str, cell: str, hidden: int) -> SequencePreset:
             "jsb": {"cell": cell, "hidden": hidden, "dropout": 0.3},
             "nottingham": {"cell": cell, "hidden": hidden, "dropout": 0.1},
         },
-        epochs={"jsb": 200, "nottingham": 80},
-        batch_size={"jsb": 8, "nottingham": 16},
+        block={"jsb": 64, "nottingham": 64},
+        epochs={"jsb": 150, "nottingham": 60},
+        batch_size={"jsb": 8, "nottingham": 4},
         lr=1e-2,
         weight_decay=0.01,
     )

@@ -154,7 +154,7 @@ class DataLoader:
     def _load(self, index: NDArray[Any], epoch: int) -> Batch:
         """The batch of these samples."""
         if self._fields:
-            return tuple(np.take(field, index, axis=0) for field in self._fields)
+            return tuple(_rows(field, index) for field in self._fields)
         return _stack([self.dataset[int(i)] for i in index], index)
 
 
@@ -179,6 +179,12 @@ def _array_fields(dataset: object) -> Batch | None:
             f"DataLoader: dataset must be one or more arrays of equal length, got lengths {lengths}"
         )
     return dataset
+
+
+def _rows(field: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
+    if field.flags.c_contiguous:
+        return np.take(field, index, axis=0)
+    return np.ascontiguousarray(field[index])  # take would first make a copy of all of a view
 
 
 def _stack(samples: list[Any], index: NDArray[Any]) -> Batch:
