@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nonet import data
+from nonet import data, io
 from nonet.cli import main
+from nonet.plot import gradients
 
 TEXT = "the cat sat on the mat. the dog sat on the log. " * 100
 
@@ -130,6 +131,10 @@ def test_pictures_of_forecasts(here, capsys):
     (made,) = _json(capsys, "generate", record["checkpoint"], "--out", "f.csv")
     assert made["picture"] == "f.png" and (here / "f.png").read_bytes()[:4] == b"\x89PNG"
     assert (here / "f.csv").read_text().startswith("step,sunspots")
+    gradients.draw("s/log.jsonl", "g.png")
+    assert (here / "g.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(io.FileError, match="expected the log of a run"):
+        gradients.draw("f.csv", "h.png")
 
 
 def test_tables(here, capsys):
@@ -157,6 +162,8 @@ def test_text(here, capsys):
     lines = [json.loads(line) for line in (here / "t/log.jsonl").read_text().splitlines()]
     norms = [line["gradient_norms"] for line in lines if line["event"] == "epoch"]
     assert len(norms) == 8 and all(norm > 0 for epoch in norms for norm in epoch.values())
+    steps, drawn = gradients.read("t/log.jsonl")
+    assert len(steps) == 8 and drawn["head.bias"] == [epoch["head.bias"] for epoch in norms]
     assert set(norms[0]) >= {"embedding.weight", "rnn.weight_hh_l0", "head.bias"}
     (made,) = _json(
         capsys, "generate", record["checkpoint"], "--prompt", "the ", "--length", "20", "--seed", "3"

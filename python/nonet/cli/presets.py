@@ -25,6 +25,7 @@ class Preset:
     epochs, batch_size by data set
     lr, weight_decay   of AdamW; the rate rises over the first `warmup` share of the steps and falls on a cosine, or
                        stays as it is if `constant`
+    rates              other rates than `lr`, by data set
     betas              of AdamW
     clip_norm          limit of the gradients' norm
     keep               which parameters are reported: the "last", or the "best" on the validation part
@@ -38,6 +39,7 @@ class Preset:
     epochs: Mapping[str, int]
     batch_size: Mapping[str, int]
     lr: float = 1e-3
+    rates: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.01
     warmup: float = 0.1
     constant: bool = False
@@ -167,13 +169,13 @@ def _music(name: str, cell: str, hidden: int) -> SequencePreset:
         architecture="MusicModel",
         arguments={
             "jsb": {"cell": cell, "hidden": hidden, "dropout": 0.3},
-            "nottingham": {"cell": cell, "hidden": hidden, "dropout": 0.1},
+            "nottingham": {"cell": cell, "hidden": hidden},
         },
-        block={"jsb": 64, "nottingham": 64},
-        epochs={"jsb": 150, "nottingham": 60},
-        batch_size={"jsb": 8, "nottingham": 4},
+        block={"jsb": 256, "nottingham": 256},
+        epochs={"jsb": 200, "nottingham": 80},
+        batch_size={"jsb": 8, "nottingham": 2},
         lr=1e-2,
-        weight_decay=0.01,
+        rates={"nottingham": 3e-3},
     )
 
 

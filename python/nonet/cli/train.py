@@ -226,7 +226,7 @@ def _options(
     defaults: dict[str, Any] = {
         "epochs": preset.epochs[name],
         "batch_size": preset.batch_size[name],
-        "lr": preset.lr,
+        "lr": preset.rates.get(name, preset.lr),
         "seed": 0,
         "precision": "highest",
         "device": "cpu",
