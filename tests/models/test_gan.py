@@ -64,6 +64,25 @@ def test_shapes_seeds_and_files(kind, arguments):
     assert same.sample(6, *labels, seed=3).tobytes() == a.tobytes()
 
 
+def test_average_follows():
+    nonet.manual_seed(0)
+    model = GAN((4,), latent=3, hidden=(8,), averaging=0.75)
+    assert not any("average" in name for name, _ in model.named_parameters())
+    old = model.average[0].weight.numpy().copy()
+    np.testing.assert_array_equal(old, model.generator[0].weight.numpy())
+    model.generator[0].weight.fill_(1.0)
+    model.follow()
+    np.testing.assert_allclose(model.average[0].weight.numpy(), 0.75 * old + 0.25, rtol=1e-6)
+    assert not np.array_equal(
+        model(np.ones((2, 3), np.float32)).numpy(), model.made(np.ones((2, 3), np.float32))
+    )
+    same = models.build("GAN", **model.arguments)
+    same.load_state_dict(model.state_dict())
+    assert same.sample(4, seed=1).tobytes() == model.sample(4, seed=1).tobytes()
+    with pytest.raises(ValueError, match=r"GAN: averaging must be in \[0, 1\), got 1"):
+        GAN((4,), averaging=1)
+
+
 def test_cyclegan():
     nonet.manual_seed(0)
     model = CycleGAN(2, width=4, blocks=1, kernel=3)

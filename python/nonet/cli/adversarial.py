@@ -80,6 +80,7 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
         {**pictures.input.metadata(), "classes": json.dumps(pictures.classes)},
         conclude,
         f"{min(len(pictures.test), _TEST)} test images of {options.data}",
+        after_update=lambda gan: gan.follow(),
         players=(judging, list(model.generator.parameters())),
     )
 

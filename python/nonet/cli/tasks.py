@@ -58,6 +58,7 @@ class Job:
     conclude: Callable[[Trainer, Path], dict[str, Any]]
     tested: str
     players: Sequence[Sequence[Parameter]] | None = None
+    after_update: Callable[[Any], None] | None = None
     inputs: int = 1  # fields of a batch that go to the model; the others go to the loss and the metrics
 
 

@@ -20,6 +20,7 @@ from nonet.cli.errors import INTERRUPTED, OK, UsageError
 from nonet.cli.presets import PRESETS, Preset
 from nonet.cli.tasks import Job, Options, set_name, task_named
 from nonet.optim.lr_scheduler import LambdaLR
+from nonet.plot.results import curves
 from nonet.train import NonFiniteError, RunFolder, Trainer
 from nonet.train.log import JsonLog, to_json
 
@@ -96,6 +97,7 @@ def _trainer(
         clip_norm=preset.clip_norm,
         keep=preset.keep,
         context=lambda: numerics(options),
+        after_update=job.after_update,
         out=folder,
         checkpoint_every=args.checkpoint_every,
         metadata={
@@ -145,6 +147,7 @@ def _conclude(
     log = JsonLog(out / "log.jsonl", trainer.position.log_bytes)
     log.write({"event": "result", **record})
     log.close()
+    _draw_curves(out)
     if args.json:
         print(to_json(record))
         return
@@ -157,6 +160,12 @@ def _conclude(
     if "picture" in record:
         print(f"a picture of it is {record['picture']}")
     print(f"saved in {checkpoint}")
+
+
+def _draw_curves(out: Path) -> None:
+    """The run's losses as a picture beside its log, if matplotlib is there."""
+    with contextlib.suppress(io.MissingExtraError):
+        curves(out / "curves.png", out / "log.jsonl")
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:

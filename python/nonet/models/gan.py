@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +14,13 @@ from nonet._core import Generator
 from nonet.models.adversarial import discriminator_loss, generator_loss
 from nonet.nn import init
 from nonet.nn.utils.parametrizations import spectral_norm
+from nonet.ops.elementwise import lerp
 from nonet.ops.index import one_hot
 from nonet.ops.join import cat
 from nonet.ops.random import randint, randn
 from nonet.ops.shape import reshape
 from nonet.ops.unary import tanh
-from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
+from nonet.tensor import Buffer, Tensor, TensorLike, as_tensor, no_grad
 
 __all__ = ["DCGAN", "GAN", "Adversarial"]
 
@@ -30,24 +32,41 @@ class Adversarial(nn.Module):
 
     forward(z) makes samples [N, *shape] of codes z [N, latent]; with `classes`, of codes and labels [N]. The two losses
     are for a Trainer with two optimizers: `losses()`.
+
+    averaging: `average` is a copy of the generator whose parameters follow the generator's, `averaging` of the old value
+    and the rest of the new one at each call of `follow`; in evaluation mode it makes the samples. 0: there is none.
+    (Yazici et al., "The unusual effectiveness of averaging in GAN training", ICLR 2019.)
     """
 
     generator: nn.Module
     discriminator: nn.Module
+    average: nn.Module | None = None
 
-    def __init__(self, shape: Sequence[int], latent: int, classes: int, kind: str, smoothing: float) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent: int,
+        classes: int,
+        kind: str,
+        smoothing: float,
+        averaging: float,
+    ) -> None:
         self.shape = tuple(int(size) for size in shape)
         if not self.shape or min(self.shape) < 1 or latent < 1 or classes < 0:
             raise ValueError(
                 f"{type(self).__name__}: expected a shape and latent of at least 1 and classes >= 0, "
                 f"got {list(shape)}, {latent} and {classes}"
             )
+        if not 0 <= averaging < 1:
+            raise ValueError(f"{type(self).__name__}: averaging must be in [0, 1), got {averaging}")
         self.latent, self.classes, self.kind, self.smoothing = latent, classes, kind, float(smoothing)
+        self.averaging = float(averaging)
 
     def forward(self, z: TensorLike, labels: TensorLike | None = None) -> Tensor:
         z = as_tensor(z)
         hot = self._one_hot(labels, len(z))
-        out = self.generator(z if hot is None else cat([z, hot], 1))
+        making = self.generator if self.training or self.average is None else self.average
+        out = making(z if hot is None else cat([z, hot], 1))
         return reshape(out, (-1, *self.shape))
 
     def judge(self, x: TensorLike, labels: TensorLike | None = None) -> Tensor:
@@ -67,6 +86,25 @@ class Adversarial(nn.Module):
         return one_hot(given.to("int64"), self.classes).float()
 
     # ---- training
+    def _start_average(self) -> None:
+        """Behind the generator's making: the copy, whose parameters are buffers and want no gradient."""
+        if self.averaging:
+            self.average = copy.deepcopy(self.generator)
+            for module in self.average.modules():
+                for name, value in list(vars(module).items()):
+                    if isinstance(value, nn.Parameter):
+                        vars(module)[name] = Buffer(value.detach())
+
+    def follow(self) -> None:
+        """Moves the average towards the generator; to be called after every update."""
+        if self.average is None:
+            return
+        new = self.generator.state_dict()
+        with no_grad():
+            for name, old in self.average.state_dict().items():
+                value = new[name]
+                old.copy_(lerp(old, value, 1 - self.averaging) if value.dtype == "float32" else value)
+
     def losses(self) -> tuple[Any, Any]:
         """(of the discriminator, of the generator): functions of this model, real samples, and labels if there are
         classes; codes and the labels of made samples come from the default generator."""
@@ -147,8 +185,9 @@ class GAN(Adversarial):
         dropout: float = 0.3,
         kind: str = "non-saturating",
         smoothing: float = 0.1,
+        averaging: float = 0.0,
     ) -> None:
-        super().__init__(shape, latent, classes, kind, smoothing)
+        super().__init__(shape, latent, classes, kind, smoothing, averaging)
         self.arguments: dict[str, Any] = {
             "shape": list(self.shape),
             "latent": latent,
@@ -157,6 +196,7 @@ class GAN(Adversarial):
             "dropout": float(dropout),
             "kind": kind,
             "smoothing": self.smoothing,
+            "averaging": self.averaging,
         }
         pixels = math.prod(self.shape)
         making: list[nn.Module] = []
@@ -165,6 +205,7 @@ class GAN(Adversarial):
             making += [nn.Linear(before, size, bias=False), nn.BatchNorm1d(size), nn.ReLU()]
             before = size
         self.generator = nn.Sequential(*making, nn.Linear(before, pixels), nn.Sigmoid())
+        self._start_average()
         judging: list[nn.Module] = []
         before = pixels + classes
         for size in reversed(hidden):
@@ -201,8 +242,9 @@ class DCGAN(Adversarial):
         spectral: bool = False,
         kind: str = "non-saturating",
         smoothing: float = 0.0,
+        averaging: float = 0.0,
     ) -> None:
-        super().__init__(shape, latent, classes, kind, smoothing)
+        super().__init__(shape, latent, classes, kind, smoothing, averaging)
         self.arguments: dict[str, Any] = {
             "shape": list(self.shape),
             "latent": latent,
@@ -211,6 +253,7 @@ class DCGAN(Adversarial):
             "spectral": bool(spectral),
             "kind": kind,
             "smoothing": self.smoothing,
+            "averaging": self.averaging,
         }
         if len(self.shape) != 3 or self.shape[1] % 4 or self.shape[2] % 4:
             raise ValueError(
@@ -251,6 +294,7 @@ class DCGAN(Adversarial):
             for module in [*self.discriminator.modules(), self.head]:
                 if isinstance(module, (nn.Conv2d, nn.Linear)):
                     spectral_norm(module)
+        self._start_average()
 
     def forward(self, z: TensorLike, labels: TensorLike | None = None) -> Tensor:
         return 0.5 * tanh(super().forward(z, labels)) + 0.5
