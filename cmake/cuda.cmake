@@ -22,11 +22,16 @@ if(NONET_CUDA)
   if(NOT generic_archs)
     set(generic_archs ${hopper_archs})
   endif()
+  # Decompressing is the driver's work, which this mode of compression wants to be of CUDA 12.4 or newer.
+  set(compression -Xfatbin=-compress-all)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.9)
+    set(compression --compress-mode=size)
+  endif()
   foreach(group generic hopper)
     if(${group}_sources AND ${group}_archs)
       add_library(nonet_cuda_${group} OBJECT ${${group}_sources})
       set_target_properties(nonet_cuda_${group} PROPERTIES CUDA_ARCHITECTURES "${${group}_archs}" CUDA_STANDARD 20)
-      target_compile_options(nonet_cuda_${group} PRIVATE --expt-relaxed-constexpr --fmad=false -Xfatbin=-compress-all
+      target_compile_options(nonet_cuda_${group} PRIVATE --expt-relaxed-constexpr --fmad=false ${compression}
         -Xcompiler=-fvisibility=hidden,-Wno-psabi,-ffunction-sections,-fdata-sections)
       list(APPEND cuda_objects $<TARGET_OBJECTS:nonet_cuda_${group}>)
     endif()
