@@ -108,6 +108,20 @@ def test_streams_are_what_the_model_says(cell):
         next(model.stream([]))
 
 
+def test_streams_keep_memory_flat():
+    """Ten minutes of speech at 100 frames a second would be 60000 steps; a tenth of them takes what one takes."""
+    model = models.LanguageModel(7, 8, 16, layers=2).eval()
+    stream = model.stream([1])
+    next(stream)
+    nonet.reset_peak_memory()
+    for _ in range(50):
+        next(stream)
+    before = nonet.memory_stats()
+    for _ in range(6000):
+        next(stream)
+    assert nonet.memory_stats() == before
+
+
 # ---- music
 def test_music_is_predicted_from_what_was_before():
     model = models.MusicModel(6, hidden=5).eval()

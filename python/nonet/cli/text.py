@@ -178,7 +178,8 @@ def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     refuse(args, "language models", "beam", "input")
     vocab = vocabulary(metadata, args.checkpoint)
     model: Any = models.load_model(args.checkpoint).to(device=args.device or "cpu")
-    prompt = "\n" if args.prompt is None else args.prompt
+    begin = "\n" if "\n" in vocab.characters else vocab.characters[0]
+    prompt = begin if args.prompt is None else args.prompt
     try:
         codes = vocab.encode(prompt)
     except data.DataError as error:
