@@ -86,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--invert", action="store_true", help="the images are dark on a light ground")
     predict.add_argument("--out", metavar="DIR", help="write masks and pictures with boxes there")
     _add_generate(
-        _add(commands, "generate", "what a model makes: text, music, a forecast with a plot, a translation")
+        _add(
+            commands,
+            "generate",
+            "what a model makes: text, music, a forecast with a plot, a translation, a grid of images",
+        )
     )
     summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
     summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
@@ -150,8 +154,13 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt", metavar="TEXT", help="what a text begins with, or what is to be translated"
     )
-    parser.add_argument("--input", metavar="FILE", help="rows to go on from, or lines to translate")
-    parser.add_argument("--length", type=_at_least_one, metavar="N", help="characters, words, frames, steps")
+    parser.add_argument("--input", metavar="FILE", help="rows to go on from, lines to translate, or images")
+    parser.add_argument(
+        "--length",
+        type=_at_least_one,
+        metavar="N",
+        help="characters, words, frames, steps of an interpolation",
+    )
     parser.add_argument("--temperature", type=_not_negative, metavar="X", help="default 1; 0: the likeliest")
     parser.add_argument("--top-k", type=_at_least_one, metavar="K", help="draw from the K likeliest")
     parser.add_argument("--top-p", type=_share, metavar="P", help="draw from the likeliest that make up P")
