@@ -16,9 +16,9 @@ import numpy as np
 
 import nonet
 from nonet import data, models, optim
-from nonet.cli.judge import grey_28, judged
 from nonet.nn import functional
 from nonet.train import Trainer
+from nonet.train.judge import grey_28, judged
 
 
 def labelled(images: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

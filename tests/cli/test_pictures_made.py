@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nonet import data, models
-from nonet.cli import adversarial, judge, main, translate_images
+from nonet.cli import adversarial, main, translate_images
+from nonet.train import judge
 
 PRESETS = ("autoencoder-linear", "autoencoder", "denoise", "anomaly", "vae", "gan", "dcgan", "cyclegan")
 

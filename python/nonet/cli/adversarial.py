@@ -12,7 +12,6 @@ import numpy as np
 import nonet
 from nonet import data, io, models
 from nonet.cli.errors import UsageError
-from nonet.cli.judge import judged, train_judge
 from nonet.cli.pixels import (
     PICTURE,
     PixelInput,
@@ -36,6 +35,7 @@ from nonet.train.generative import (
     parzen_log_likelihood,
     parzen_sigma,
 )
+from nonet.train.judge import judged, train_judge
 from nonet.train.log import to_json
 
 _SAMPLES = 10_000  # of the Parzen window

@@ -13,7 +13,6 @@ import nonet
 from nonet import data, io, models
 from nonet.cli.errors import UsageError
 from nonet.cli.images import fingerprint, option_named
-from nonet.cli.judge import judged, train_judge
 from nonet.cli.pixels import PICTURE, PixelInput, files_as_samples, generate_path
 from nonet.cli.presets import PicturePreset
 from nonet.cli.scenes import output_paths
@@ -22,6 +21,7 @@ from nonet.cli.tasks import Job, Options
 from nonet.nn import Module
 from nonet.plot import grid
 from nonet.train import Trainer
+from nonet.train.judge import judged, train_judge
 from nonet.train.log import to_json
 
 _SHOWN = 10
