@@ -115,7 +115,11 @@ def test_missing_opponents(monkeypatch, capsys):
 
 def test_wrong_options(saved, tmp_path, capsys):
     _fails(capsys, "--against must be one or more of torch, numpy, got 'jax'", "--against", "jax")
-    _fails(capsys, "FAMILY must be one or more of matmul, conv, recurrent, models, networks, mlp_step, got 'x'", "x")
+    _fails(
+        capsys,
+        "FAMILY must be one or more of matmul, conv, recurrent, models, networks, mlp_step, got 'x'",
+        "x",
+    )
     _fails(capsys, "--precision must be one or more of highest", "matmul", "--precision", "x")
     _fails(capsys, "expected a file of `nonet bench --save`", "--compare", str(tmp_path / "nope"))
     _fails(capsys, "--load shows a saved run", "matmul", "--load", str(saved))

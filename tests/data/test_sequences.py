@@ -191,6 +191,7 @@ def test_words():
     assert codes.tolist() == [2, 5, 1, 4, 3] and codes.dtype == np.int64
     assert vocab.decode([*codes, 4, 4]) == ["a", "<unk>", "b"]
     assert len(data.WordVocab.from_texts([["x", "y", "z"]], largest=2)) == 6
+    assert data.WordVocab.from_texts([["a", "m"]], extra=["m"]).tokens[4:] == ("m", "a")
     with pytest.raises(ValueError, match="must begin with"):
         data.WordVocab(["a"])
 
@@ -219,6 +220,8 @@ def test_files_of_pairs(tmp_path):
     (tmp_path / "test.tsv").write_text("a\tb\n")
     pairs = data.load_pairs("tsv", tmp_path)
     assert [len(part) for part in (pairs.train, pairs.validation, pairs.test)] == [36, 4, 1]
+    (tmp_path / "val.tsv").write_text("c\td\n")
+    assert data.load_pairs("tsv", tmp_path).validation == (("c", "d"),)
     for part, lines in (("train", "eins\nzwei\n"), ("val", "drei\n"), ("test_2016_flickr", "vier\n")):
         for language in ("de", "en"):
             with gzip.open(tmp_path / f"{part}.{language}.gz", "wt") as file:

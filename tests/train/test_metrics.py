@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nonet.train import Accuracy, AveragePrecision, MeanIoU, box_iou
+from nonet.train import Accuracy, AveragePrecision, MeanIoU, Nats, box_iou
 
 
 def test_mean_iou():
@@ -136,3 +136,11 @@ def test_edit_distance():
     assert edit_distance("kitten", "sitting") == 3
     assert edit_distance("", "abc") == edit_distance("abc", "") == 3
     assert edit_distance([1, 2, 3], [1, 2, 3]) == 0 and edit_distance([1, 2, 3], [3, 1, 2]) == 2
+
+
+def test_nats():
+    nats = Nats()
+    nats.update(np.log(np.array([[[0.25, 0.75], [0.5, 0.5]]])) + 3, np.array([[1, -100]]))
+    nats.update(np.log(np.array([[[0.5, 0.5], [0.1, 0.9]]])), np.array([[0, -100]]))
+    assert nats.value() == pytest.approx(-(np.log(0.75) + np.log(0.5)) / 2)
+    assert np.isnan(Nats().value())

@@ -132,7 +132,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=list(PRESETS), help=", ".join(PRESETS))
-    _add_data(parser, "digits or shapes, which need no files")
+    _add_data(parser, "the preset's first, which needs no files where there is such a set")
     parser.add_argument("--epochs", type=_at_least_one, metavar="N")
     parser.add_argument("--steps", type=_at_least_one, metavar="N", help="end after N steps at the latest")
     parser.add_argument("--batch-size", type=_at_least_one, metavar="N")
@@ -141,6 +141,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", metavar="P", help="highest (default), high, medium, ieee")
     parser.add_argument("--autocast", metavar="DTYPE", help="bfloat16")
     _add_device(parser)
+    parser.add_argument("--init", metavar="CHECKPOINT", help="begin with its parameters, where they fit")
     parser.add_argument("--out", metavar="DIR", help="folder of the run, default runs/PRESET")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument(
@@ -150,20 +151,31 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a .safetensors file, or a Hugging Face folder of a GPT-2 or T5",
+    )
     parser.add_argument(
         "--prompt", metavar="TEXT", help="what a text begins with, or what is to be translated"
     )
-    parser.add_argument("--input", metavar="FILE", help="rows to go on from, lines to translate, or images")
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="rows to go on from, lines to translate, a prompt per line, or images",
+    )
     parser.add_argument(
         "--length",
         type=_at_least_one,
         metavar="N",
-        help="characters, words, frames, steps of an interpolation",
+        help="characters, words, tokens, frames, steps of a forecast or an interpolation",
     )
     parser.add_argument("--temperature", type=_not_negative, metavar="X", help="default 1; 0: the likeliest")
     parser.add_argument("--top-k", type=_at_least_one, metavar="K", help="draw from the K likeliest")
     parser.add_argument("--top-p", type=_share, metavar="P", help="draw from the likeliest that make up P")
+    parser.add_argument(
+        "--repetition-penalty", type=_positive, metavar="X", help="above 1: less of what has been written"
+    )
     parser.add_argument("--beam", type=_at_least_one, metavar="N", help="width of the search, default 5")
     parser.add_argument("--seed", type=_seed, metavar="S", default=0, help="default 0")
     parser.add_argument("--count", type=_at_least_one, metavar="N", default=1, help="how many, default 1")

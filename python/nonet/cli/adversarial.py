@@ -151,7 +151,7 @@ def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:
 
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """A PNG grid of --count samples; with --length N, of --count strips of N steps between two codes."""
-    refuse(args, "models of images", "temperature", "top_k", "top_p", "beam", "input")
+    refuse(args, "models of images", "temperature", "top_k", "top_p", "repetition_penalty", "beam", "input")
     names = metadata_field(metadata, "classes", args.checkpoint)
     model: Any = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     path = generate_path(args)

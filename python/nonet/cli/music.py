@@ -13,7 +13,7 @@ from nonet import data, io, models
 from nonet.cli.errors import UsageError
 from nonet.cli.images import fingerprint, option_named
 from nonet.cli.presets import SequencePreset
-from nonet.cli.sequences import refuse
+from nonet.cli.sequences import numbered, refuse
 from nonet.cli.tasks import Job, Options
 from nonet.nn import Module, functional
 from nonet.tensor import Tensor, as_tensor, no_grad
@@ -118,7 +118,7 @@ def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:
 
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """A piece as a MIDI file --out, of --length frames; or the keys of each frame on stdout."""
-    refuse(args, "models of music", "top_k", "top_p", "beam", "prompt", "input")
+    refuse(args, "models of music", "top_k", "top_p", "repetition_penalty", "beam", "prompt", "input")
     model: Any = models.load_model(args.checkpoint)
     length = 64 if args.length is None else args.length
     temperature = 1.0 if args.temperature is None else args.temperature
@@ -138,9 +138,3 @@ def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
             print(f"{path}: {length} frames")
         else:
             print("\n".join(" ".join(map(str, frame)) or "-" for frame in notes))
-
-
-def numbered(out: str, index: int, count: int) -> Path:
-    """`out`, or with a number behind its name if there are several."""
-    path = Path(out)
-    return path if count == 1 else path.with_name(f"{path.stem}-{index + 1}{path.suffix}")

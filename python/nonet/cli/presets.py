@@ -22,7 +22,7 @@ class Preset:
 
     task               what kind of data, model and metric it is about: a name in `nonet.cli.tasks`
     sets               data sets, the default first; `files` are those that need some, and that --data-dir alone selects
-    epochs, batch_size by data set
+    epochs, batch_size by data set; steps: instead of epochs
     lr, weight_decay   of AdamW; the rate rises over the first `warmup` share of the steps and falls on a cosine, or
                        stays as it is if `constant`
     rates              other rates than `lr`, by data set
@@ -38,6 +38,7 @@ class Preset:
     files: tuple[str, ...]
     epochs: Mapping[str, int]
     batch_size: Mapping[str, int]
+    steps: Mapping[str, int] = field(default_factory=dict)
     lr: float = 1e-3
     rates: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.01
@@ -142,7 +143,7 @@ class SequencePreset(Preset):
 
     architecture   its name for `nonet.models.build`, `arguments` beside those that the data decide, by data set
     block          steps that a language model sees at once, that pieces of music are cut into, or that a forecaster
-                   looks back on, by data set
+                   looks back on, or words of a sequence at most, by data set
     horizon        steps of a forecast, by data set
     smoothing      label smoothing of translations; least: how often a word has to be there to have a code, by data set
     beam           width of the search in translations and transcripts that are measured
@@ -195,6 +196,52 @@ def _text(name: str, cell: str) -> SequencePreset:
         epochs={"topics": 10, "text": 10},
         batch_size={"topics": 32, "text": 32},
         lr=4e-3,
+    )
+
+
+def _bert(
+    name: str,
+    task: str,
+    metric: str,
+    epochs: dict[str, int],
+    files: tuple[str, ...],
+    block: int,
+    dropout: float,
+) -> SequencePreset:
+    sets = tuple(epochs)
+    sizes = {"width": 128, "heads": 4, "layers": 3, "inner": 512, "dropout": dropout}
+    return SequencePreset(
+        name=name,
+        task=task,
+        metric=metric,
+        sets=sets,
+        files=files,
+        architecture="BERT",
+        arguments={key: {**sizes} for key in sets},
+        block=dict.fromkeys(sets, block),
+        least=dict.fromkeys(sets, 2),
+        epochs=epochs,
+        batch_size=dict.fromkeys(sets, 32),
+        keep="last",
+    )
+
+
+def _translator(
+    name: str, architecture: str, small: dict[str, Any], large: dict[str, Any], **more: Any
+) -> SequencePreset:
+    return SequencePreset(
+        name=name,
+        task="translate",
+        metric="bleu",
+        sets=("numbers", "multi30k", "tsv"),
+        files=("multi30k", "tsv"),
+        architecture=architecture,
+        arguments={"numbers": small, "multi30k": large, "tsv": large},
+        least={"numbers": 1, "multi30k": 2, "tsv": 2},
+        epochs={"numbers": 6, "multi30k": 15, "tsv": 15},
+        batch_size={"numbers": 64, "multi30k": 64, "tsv": 64},
+        validation=0.0,
+        **more,
     )
 
 
@@ -298,6 +345,30 @@ PRESETS: dict[str, Preset] = {
         _text("gru-text", "gru"),
         _text("lstm-text", "lstm"),
         SequencePreset(
+            name="gpt",
+            task="text",
+            metric="nats_per_character",
+            sets=("topics", "text"),
+            files=("text",),
+            architecture="GPT",
+            arguments={
+                key: {"positions": 64, "width": 128, "layers": 4, "heads": 4, "dropout": 0.0}
+                for key in ("topics", "text")
+            },
+            block={"topics": 64, "text": 64},
+            epochs={},
+            steps={"topics": 2000, "text": 2000},
+            batch_size={"topics": 12, "text": 12},
+            lr=2e-3,
+            weight_decay=0.1,
+            warmup=0.05,
+            keep="last",
+        ),
+        _bert("bert-mlm", "masked", "nats_per_token", {"topics": 30, "text": 15}, ("text",), 64, 0.1),
+        _bert(
+            "bert-classify", "sentences", "accuracy", {"trec": 20, "lines": 20}, ("trec", "lines"), 40, 0.3
+        ),
+        SequencePreset(
             name="gru-speech",
             task="speech",
             metric="accuracy",
@@ -342,6 +413,21 @@ PRESETS: dict[str, Preset] = {
             lr=2e-3,
             smoothing=0.1,
             validation=0.0,
+        ),
+        _translator(
+            "transformer-translate",
+            "Translator",
+            {"width": 64, "heads": 4, "layers": 2, "inner": 128},
+            {"width": 128, "heads": 4, "layers": 3, "inner": 512},
+            lr=1.5e-3,
+            smoothing=0.1,
+        ),
+        _translator(
+            "t5",
+            "T5",
+            {"width": 64, "size": 16, "heads": 4, "layers": 2, "inner": 128, "form": "gated-gelu"},
+            {"width": 128, "size": 32, "heads": 4, "layers": 3, "inner": 256, "form": "gated-gelu"},
+            lr=2e-3,
         ),
         PicturePreset(
             name="autoencoder-linear",

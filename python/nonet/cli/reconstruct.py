@@ -189,7 +189,17 @@ def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:
 
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """A PNG grid of reconstructions: of the file --input, or of test images of a set that comes with nonet."""
-    refuse(args, "autoencoders", "prompt", "length", "temperature", "top_k", "top_p", "beam")
+    refuse(
+        args,
+        "autoencoders",
+        "prompt",
+        "length",
+        "temperature",
+        "top_k",
+        "top_p",
+        "repetition_penalty",
+        "beam",
+    )
     from nonet.cli.presets import PRESETS
 
     preset: Any = PRESETS[metadata["preset"]]

@@ -271,7 +271,7 @@ def _table(known: SeriesInput, forecast: np.ndarray, low: np.ndarray, high: np.n
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """--length steps behind the rows of the CSV file --input, or of the bundled series the model was trained on: CSV on
     stdout or to --out, with a picture beside it."""
-    refuse(args, "forecasters", "prompt", "temperature", "top_k", "top_p", "beam")
+    refuse(args, "forecasters", "prompt", "temperature", "top_k", "top_p", "repetition_penalty", "beam")
     known = SeriesInput.from_metadata(metadata, args.checkpoint)
     model: Any = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     if args.input is not None:

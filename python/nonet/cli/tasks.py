@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from nonet import data
+from nonet import data, io, models
 from nonet.cli.errors import UsageError
 from nonet.cli.presets import Preset
 from nonet.nn import Module, Parameter
@@ -17,7 +17,7 @@ from nonet.tensor import Tensor
 from nonet.train import Metric, Trainer
 
 _TASKS = ("classify", "segment", "detect", "music", "series", "text", "speech", "transcribe", "translate")
-_TASKS += ("reconstruct", "anomaly", "variational", "adversarial", "translate_images")
+_TASKS += ("masked", "sentences", "reconstruct", "anomaly", "variational", "adversarial", "translate_images")
 _MODULES = {name: f"nonet.cli.{name}" for name in _TASKS}
 
 
@@ -35,6 +35,7 @@ class Options:
     precision: str
     autocast: str | None
     device: str
+    init: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,16 @@ def task_named(name: str) -> Task:
     return cast(Task, importlib.import_module(_MODULES[name]))
 
 
+def start_from(model: Module, path: str) -> None:
+    """Gives the model those parameters of a checkpoint that have its own names and shapes; FileError if none do."""
+    own, there = model.state_dict(), models.load_model(path).state_dict()
+    shared = [name for name, value in own.items() if name in there and there[name].shape == value.shape]
+    if not shared:
+        raise io.FileError(f"{path}: expected parameters of {type(model).__name__}, found none that fit")
+    for name in shared:
+        own[name].copy_(there[name].to(own[name].device))
+
+
 def set_name(name: str | None, directory: str | None, preset: Preset, default: str) -> str:
     """Which data set --data and --data-dir select. UsageError if they do not go together."""
     chosen = name or (_of_folder(directory, preset) if directory is not None else default)
@@ -112,7 +123,7 @@ def set_name(name: str | None, directory: str | None, preset: Preset, default: s
 
 def _of_folder(directory: str, preset: Preset) -> str:
     """The set that a folder holds: its one kind of files, or what its contents look like."""
-    looks = {"folder": "train", "tsv": "*.tsv"}
+    looks = {"folder": "train", "tsv": "*.tsv", "lines": "train.t*"}
     for name in preset.files[1:]:
         if name in looks and any(Path(directory).glob(looks[name])):
             return name

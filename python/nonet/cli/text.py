@@ -1,29 +1,26 @@
-"""Language models of characters: `rnn-text`, `gru-text`, `lstm-text`.
+"""Language models of characters: `rnn-text`, `gru-text`, `lstm-text`, `gpt`.
 
-Any model will do that maps codes [B, T] to logits [B, T, V] and has a method `stream` (see `models.LanguageModel`). One
-with an attribute `carried` reads the text in blocks that follow each other, and takes along what it remembers; others
-are trained on blocks from anywhere, and measured on blocks that do not overlap.
+Any model will do that maps codes [B, T] to logits [B, T, V] and has a method `stream`. One with an attribute `carried`
+(see `models.LanguageModel`) reads the text in blocks that follow each other, and takes along what it remembers; others
+(see `models.GPT`) are trained on blocks from anywhere, and measured on blocks that do not overlap.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 import nonet
-from nonet import data, io, models
-from nonet.cli.errors import UsageError
+from nonet import data, models
 from nonet.cli.images import fingerprint, option_named
-from nonet.cli.music import numbered
 from nonet.cli.presets import SequencePreset
-from nonet.cli.sequences import metadata_field, refuse
+from nonet.cli.sequences import metadata_field, refuse, sampling_of, write_texts
 from nonet.cli.tasks import Job, Options
 from nonet.nn import Module, functional
 from nonet.tensor import Tensor, as_tensor, no_grad
@@ -31,11 +28,12 @@ from nonet.train import Trainer
 from nonet.train.log import to_json
 
 _STREAMS = 32  # side by side, where a text is measured
+_LENGTH = 500  # characters that are written
 _VOCABULARY = 65  # so that a model can be described without its data
 
 
 def prepare(preset: SequencePreset, options: Options, directory: str | None) -> Job:
-    corpus = _load(options.data, directory)
+    corpus = load(options.data, directory)
     vocab = corpus.vocab()
     train, validation = vocab.encode(corpus.train), vocab.encode(corpus.validation)
     block = preset.block[options.data]
@@ -55,7 +53,7 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
             )
         else:
             loaders = (
-                data.DataLoader(_everywhere(train, block), options.batch_size, True, seed=options.seed),
+                _everywhere(train, block, options),
                 data.DataLoader(_side_by_side(validation, block), options.batch_size),
             )
     except ValueError as error:
@@ -73,14 +71,22 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
     )
 
 
-def _load(name: str, directory: str | None) -> data.Corpus:
+def load(name: str, directory: str | None) -> data.Corpus:
     with option_named(directory):
         return data.load_corpus(name, directory)
 
 
-def _everywhere(codes: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks from every place, and the codes that follow theirs; views."""
-    return sliding_window_view(codes[:-1], block), sliding_window_view(codes[1:], block)
+def _everywhere(codes: np.ndarray, block: int, options: Options) -> data.DataLoader:
+    """Blocks, and the codes that follow theirs. An epoch has about as many as the text; where they begin is random."""
+    places = np.arange(0, len(codes) - 2 * block, block)
+    if len(places) == 0:
+        raise ValueError(f"{len(codes)} codes are too few for a block of {block}")
+
+    def cut(rng: np.random.Generator, places: np.ndarray) -> data.Batch:
+        at = (places + rng.integers(0, block, len(places)))[:, None] + np.arange(block)
+        return codes[at], codes[at + 1]
+
+    return data.DataLoader(places, options.batch_size, True, seed=options.seed, transform=cut)
 
 
 def _side_by_side(codes: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +146,7 @@ def vocabulary(metadata: dict[str, str], path: str) -> data.CharVocab:
 def evaluate(
     args: argparse.Namespace, preset: SequencePreset, metadata: dict[str, str], name: str
 ) -> dict[str, Any]:
-    corpus = _load(name, args.data_dir)
+    corpus = load(name, args.data_dir)
     vocab = vocabulary(metadata, args.checkpoint)
     model = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     block = int(metadata_field(metadata, "block", args.checkpoint))
@@ -174,43 +180,17 @@ def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:
 
 
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
-    """--length characters behind --prompt, as they come; --count times."""
-    refuse(args, "language models", "beam", "input")
+    """--length characters behind every prompt, as they come; --count times."""
+    refuse(args, "language models", "beam")
     vocab = vocabulary(metadata, args.checkpoint)
     model: Any = models.load_model(args.checkpoint).to(device=args.device or "cpu")
-    begin = "\n" if "\n" in vocab.characters else vocab.characters[0]
-    prompt = begin if args.prompt is None else args.prompt
-    try:
-        codes = vocab.encode(prompt)
-    except data.DataError as error:
-        raise UsageError(f"--prompt: {error}") from error
-    length = 500 if args.length is None else args.length
-    live = args.out is None and not args.json
-    for index in range(args.count):
-        drawn = model.stream(
-            codes.tolist(),
-            models.Sampling(
-                temperature=1.0 if args.temperature is None else args.temperature,
-                top_k=args.top_k or 0,
-                top_p=1.0 if args.top_p is None else args.top_p,
-            ),
-            seed=args.seed + index,
-        )
-        written = []
-        if live:
-            sys.stdout.write(prompt)
-        for code in islice(drawn, length):
-            written.append(vocab.characters[code])
-            if live:
-                sys.stdout.write(written[-1])
-                sys.stdout.flush()
-        if live:
-            sys.stdout.write("\n")
-        text = "".join(written)
-        path = None if args.out is None else numbered(args.out, index, args.count)
-        if path is not None:
-            io.write_text(path, prompt + text)
-        if args.json:
-            print(to_json({"prompt": prompt, "text": text, "out": path and str(path)}))
-        elif path is not None:
-            print(path)
+    how, length = sampling_of(args), args.length or _LENGTH
+
+    def drawn(start: np.ndarray, seed: int) -> Iterator[int]:
+        if hasattr(model, "carried"):
+            return islice(model.stream(start.tolist(), how, seed), length)
+        return (int(token) for (token,) in model.stream(start[None], length, how, seed))
+
+    if args.prompt is None and args.input is None and "\n" not in vocab.characters:
+        args.prompt = vocab.characters[0]
+    write_texts(args, vocab.encode, drawn, vocab.decode)

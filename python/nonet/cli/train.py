@@ -18,7 +18,7 @@ from nonet import io
 from nonet.cli.device import check_device
 from nonet.cli.errors import INTERRUPTED, OK, UsageError
 from nonet.cli.presets import PRESETS, Preset
-from nonet.cli.tasks import Job, Options, set_name, task_named
+from nonet.cli.tasks import Job, Options, set_name, start_from, task_named
 from nonet.optim.lr_scheduler import LambdaLR
 from nonet.plot.results import curves
 from nonet.train import NonFiniteError, RunFolder, Trainer
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--resume: the training data (CRC-32 {job.fingerprint}) are not those of the run in {out}"
         )
+    if options.init is not None and not saved:
+        start_from(job.model, options.init)
     private = {"data_crc32": job.fingerprint, "data_dir": directory and os.path.abspath(directory)}
     trainer = _trainer(args, preset, options, job, out, private)
     try:
@@ -224,7 +226,10 @@ def _options(
     """Options given, else those of the run to resume, else the preset's."""
     given = {
         name: getattr(args, name)
-        for name in ("epochs", "steps", "batch_size", "lr", "seed", "precision", "autocast", "device")
+        for name in (
+            *("epochs", "steps", "batch_size", "lr", "seed"),
+            *("precision", "autocast", "device", "init"),
+        )
     }
     default = preset.sets[0]
     name = set_name(args.data, directory, preset, saved.data if saved is not None else default)
@@ -233,7 +238,8 @@ def _options(
         kept = {key: value for key, value in given.items() if value is not None}
         return Options(**{**asdict(saved), **kept})
     defaults: dict[str, Any] = {
-        "epochs": preset.epochs[name],
+        "epochs": preset.epochs.get(name),
+        "steps": preset.steps.get(name),
         "batch_size": preset.batch_size[name],
         "lr": preset.rates.get(name, preset.lr),
         "seed": 0,
@@ -245,6 +251,8 @@ def _options(
     }
     if given["steps"] is not None and given["epochs"] is None:
         chosen["epochs"] = None  # the steps alone decide
+    if given["epochs"] is not None and given["steps"] is None:
+        chosen["steps"] = None
     return Options(preset.name, name, **chosen)
 
 

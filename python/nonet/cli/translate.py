@@ -1,7 +1,8 @@
-"""Translation: `lstm-translate`.
+"""Translation: `lstm-translate`, `transformer-translate`, `t5`.
 
-Any model will do that is made of `source_vocabulary` and `target_vocabulary`, maps (source [B, S], lengths [B], target
-[B, T]) to logits [B, T, target_vocabulary], and has a method `translate` (see `models.Seq2Seq`).
+Any model will do that is made of `source_vocabulary` and `target_vocabulary`, maps (source [B, S], target [B, T]) to
+logits [B, T, target_vocabulary] and has a method `generate` (see `models.Translator`); one with a method `translate`
+(see `models.Seq2Seq`) is given the sources' lengths too. `models.T5` has one vocabulary for both languages.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ import numpy as np
 
 import nonet
 from nonet import data, io, models
-from nonet.cli.errors import UsageError
 from nonet.cli.images import fingerprint, option_named
 from nonet.cli.presets import SequencePreset
-from nonet.cli.sequences import metadata_field, refuse, write_out
+from nonet.cli.sequences import metadata_field, prompts_of, refuse, write_answers
 from nonet.cli.tasks import Job, Options
 from nonet.nn import Module, functional
 from nonet.tensor import Tensor, as_tensor, no_grad
@@ -38,10 +38,15 @@ class Words:
         self.characters, self.source, self.target = characters, source, target
 
     @classmethod
-    def of(cls, pairs: data.Pairs, least: int) -> Words:
+    def of(cls, pairs: data.Pairs, least: int, shared: bool = False) -> Words:
+        """shared: one vocabulary for both languages."""
+
         def tokens(side: int) -> list[list[str]]:
             return [_tokens(row[side], pairs.characters and side == 0) for row in pairs.train]
 
+        if shared:
+            both = data.WordVocab.from_texts([*tokens(0), *tokens(1)], least)
+            return cls(pairs.characters, both, both)
         return cls(pairs.characters, *(data.WordVocab.from_texts(tokens(side), least) for side in (0, 1)))
 
     def encode(self, text: str) -> np.ndarray:
@@ -79,16 +84,30 @@ def _tokens(text: str, characters: bool) -> list[str]:
     return list(text.strip()) if characters else data.words(text.lower())
 
 
+def _model(preset: SequencePreset, name: str, source: int, target: int) -> Module:
+    """A new one, for vocabularies of these sizes."""
+    if preset.architecture == "T5":
+        vocab = data.WordVocab
+        codes = {"padding": vocab.pad, "start": vocab.begin, "end": vocab.end}
+        return models.build("T5", vocabulary=source, **codes, **preset.arguments[name])
+    sizes = {"source_vocabulary": source, "target_vocabulary": target}
+    return models.build(preset.architecture, **sizes, **preset.arguments[name])
+
+
+def _told_lengths(model: Any) -> bool:
+    return hasattr(model, "translate")
+
+
+def _most(model: Any) -> int | None:
+    """Words of a sentence, with begin and end, that a model can read."""
+    return model.arguments.get("positions")
+
+
 def prepare(preset: SequencePreset, options: Options, directory: str | None) -> Job:
     pairs = _load(options.data, directory)
-    words = Words.of(pairs, preset.least[options.data])
+    words = Words.of(pairs, preset.least[options.data], preset.architecture == "T5")
     nonet.manual_seed(options.seed)
-    model = models.build(
-        preset.architecture,
-        source_vocabulary=len(words.source),
-        target_vocabulary=len(words.target),
-        **preset.arguments[options.data],
-    )
+    model = _model(preset, options.data, len(words.source), len(words.target))
 
     def conclude(trainer: Trainer, out: Path) -> dict[str, Any]:
         found = measure(trainer.model, pairs, words, preset.beam, trainer.engine.context)
@@ -99,14 +118,14 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
     return Job(
         model.to(device=options.device),
         lambda logits, target: word_loss(logits, target, preset.smoothing),
-        _loader(pairs.train, words, options.batch_size, options.seed, True),
-        _loader(pairs.validation, words, _BATCH),
+        _loader(model, pairs.train, words, options.batch_size, options.seed, True),
+        _loader(model, pairs.validation, words, _BATCH),
         [],
         fingerprint(*(np.frombuffer(f"{s}\t{t}".encode(), np.uint8) for s, t in pairs.train)),
         words.metadata(),
         conclude,
         f"{len(pairs.test)} test sentences of {options.data}",
-        inputs=3,
+        inputs=3 if _told_lengths(model) else 2,
     )
 
 
@@ -116,14 +135,20 @@ def _load(name: str, directory: str | None) -> data.Pairs:
 
 
 def _loader(
-    rows: Sequence[tuple[str, str]], words: Words, batch_size: int, seed: int = 0, shuffle: bool = False
+    model: Module,
+    rows: Sequence[tuple[str, str]],
+    words: Words,
+    batch_size: int,
+    seed: int = 0,
+    shuffle: bool = False,
 ) -> data.BucketLoader:
-    """Batches (source, lengths, target up to its last word, target from its first word on)."""
+    """Batches (source, lengths for some models, target up to its last word, target from its first word on)."""
+    told, most = _told_lengths(model), _most(model)
     samples = []
     for source, target in rows:
-        codes, written = words.encode(source), words.encode_target(target)
-        samples.append((codes, len(codes), written[:-1], written[1:]))
-    lengths = [1000 * len(sample[2]) + len(sample[0]) for sample in samples]
+        codes, written = words.encode(source)[:most], words.encode_target(target)[:most]
+        samples.append((codes, *([len(codes)] if told else []), written[:-1], written[1:]))
+    lengths = [1000 * len(sample[-1]) + len(sample[0]) for sample in samples]
     return data.BucketLoader(samples, lengths, batch_size, shuffle, seed=seed)
 
 
@@ -143,7 +168,7 @@ def translations(
     context: Any = nonet.no_grad,
 ) -> list[str]:
     """The translation of each text, about equally long ones together."""
-    codes = [words.encode(text) for text in texts]
+    codes = [words.encode(text)[: _most(model)] for text in texts]
     order = sorted(range(len(codes)), key=lambda i: len(codes[i]))
     out = [""] * len(codes)
     device = next(model.parameters()).device
@@ -152,7 +177,11 @@ def translations(
         for start in range(0, len(order), _BATCH):
             part = order[start : start + _BATCH]
             source, lengths = data.pad_batch([(codes[i], len(codes[i])) for i in part])
-            found = model.translate(as_tensor(source, device=device), lengths, beam=beam, longest=longest)
+            given = as_tensor(source, device=device)
+            if _told_lengths(model):
+                found = model.translate(given, lengths, beam=beam, longest=longest)
+            else:
+                found = model.generate(given, longest, beam)
             for i, written in zip(part, found, strict=True):
                 out[i] = words.decode(written)
     return out
@@ -166,7 +195,7 @@ def measure(
     total = count = 0.0
     device = next(model.parameters()).device
     with no_grad(), context():
-        for *inputs, target in _loader(pairs.test, words, _BATCH):
+        for *inputs, target in _loader(model, pairs.test, words, _BATCH):
             logits = model(*(as_tensor(x, device=device) for x in inputs))
             real = np.count_nonzero(target)
             total += word_loss(logits, as_tensor(target, device=device)).item() * real
@@ -188,8 +217,7 @@ def evaluate(
 
 
 def describe(preset: SequencePreset, name: str) -> tuple[Module, tuple[int, ...]]:
-    sizes = {"source_vocabulary": _WORDS, "target_vocabulary": _WORDS}
-    return models.build(preset.architecture, **sizes, **preset.arguments[name]), (20,)
+    return _model(preset, name, _WORDS, _WORDS), (20,)
 
 
 def input_shape(metadata: dict[str, str], path: str) -> tuple[int, ...]:
@@ -212,17 +240,9 @@ def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:
 
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """The translation of --prompt, or of every line of the file --input."""
-    refuse(args, "translators", "temperature", "top_k", "top_p")
-    if (args.prompt is None) == (args.input is None):
-        raise UsageError("expected --prompt TEXT or --input FILE, whose lines are translated")
-    lines = [args.prompt] if args.input is None else data.read_lines(args.input)
+    refuse(args, "translators", "temperature", "top_k", "top_p", "repetition_penalty")
+    lines = prompts_of(args, None)
     words = Words.from_metadata(metadata, args.checkpoint)
     model = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     found = translations(model, words, lines, args.beam or 5, args.length or _LONGEST)
-    if not args.json:
-        write_out("\n".join(found) + "\n", args.out)
-        return
-    if args.out is not None:
-        io.write_text(Path(args.out), "\n".join(found) + "\n")
-    for line, text in zip(lines, found, strict=True):
-        print(to_json({"source": line, "translation": text, "out": args.out}))
+    write_answers(args, lines, found, "translation")

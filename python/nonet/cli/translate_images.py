@@ -155,7 +155,17 @@ def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:
 
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """A PNG grid: the images of style A in the file --input (default: test digits), as style B, and back."""
-    refuse(args, "models of images", "prompt", "length", "temperature", "top_k", "top_p", "beam")
+    refuse(
+        args,
+        "models of images",
+        "prompt",
+        "length",
+        "temperature",
+        "top_k",
+        "top_p",
+        "repetition_penalty",
+        "beam",
+    )
     if args.input is not None:
         model, (images,) = _translated(args, metadata, [args.input])
     elif metadata.get("data") == "digits":

@@ -144,7 +144,7 @@ def input_shape(metadata: dict[str, str], path: str) -> tuple[int, ...]:
 def generate(args: argparse.Namespace, metadata: dict[str, str]) -> None:
     """A PNG grid: --count samples; or of two or more images in the file --input, strips from each to the next and
     reconstructions."""
-    refuse(args, "models of images", "temperature", "top_k", "top_p", "beam")
+    refuse(args, "models of images", "temperature", "top_k", "top_p", "repetition_penalty", "beam")
     known = PixelInput.from_metadata(metadata, args.checkpoint)
     model: Any = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     path = generate_path(args)

@@ -20,6 +20,7 @@ from nonet.data.faces import FACE_FILES, load_faces
 from nonet.data.folder import FOLDER_FILES, fit_square, load_folder
 from nonet.data.heartbeats import ECG5000_FILES, load_ecg5000
 from nonet.data.idx import IDX_FILES, load_idx, read_idx
+from nonet.data.labelled import LABELLED_FILES, LabelledText, load_labelled
 from nonet.data.loader import Batch, DataLoader
 from nonet.data.normalization import mean_std, normalize
 from nonet.data.pairs import MULTI30K_FILES, TSV_FILES, Pairs, load_pairs, number_words
@@ -46,6 +47,7 @@ from nonet.data.speech import FSDD_FILES, DigitStrings, Recording, Recordings, l
 from nonet.data.styles import STYLE_FILES, Styles, load_styles, thickened_inverse
 from nonet.data.table import Table, read_table
 from nonet.data.text import CharVocab, read_lines, read_text, read_tsv
+from nonet.data.tokenizers import ByteTokenizer, Tokenizer
 from nonet.data.transforms import compose, pad, random_crop, random_flip, random_shift, resize, upsample
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "IDX_FILES",
     "IGNORED",
     "KEYS",
+    "LABELLED_FILES",
     "MULTI30K_FILES",
     "MUSIC_FILES",
     "NO_BOX",
@@ -70,11 +73,13 @@ __all__ = [
     "ArrayDataset",
     "Batch",
     "BucketLoader",
+    "ByteTokenizer",
     "CharVocab",
     "Corpus",
     "DataError",
     "DataLoader",
     "DigitStrings",
+    "LabelledText",
     "MissingDataError",
     "Music",
     "Pairs",
@@ -87,6 +92,7 @@ __all__ = [
     "StreamLoader",
     "Styles",
     "Table",
+    "Tokenizer",
     "WordVocab",
     "bigram_nats",
     "compose",
@@ -104,6 +110,7 @@ __all__ = [
     "load_folder",
     "load_fsdd",
     "load_idx",
+    "load_labelled",
     "load_music",
     "load_pairs",
     "load_pennfudan",

@@ -102,14 +102,18 @@ class WordVocab:
 
     @classmethod
     def from_texts(
-        cls, texts: Iterable[Iterable[str]], least: int = 1, largest: int | None = None
+        cls,
+        texts: Iterable[Iterable[str]],
+        least: int = 1,
+        largest: int | None = None,
+        extra: Sequence[str] = (),
     ) -> WordVocab:
-        """The tokens that `texts` have at least `least` times, the most frequent `largest` of them."""
+        """The tokens that `texts` have at least `least` times, the most frequent `largest` of them, behind `extra`."""
         counts = Counter(token for text in texts for token in text)
-        for token in cls.special:
+        for token in (*cls.special, *extra):
             counts.pop(token, None)
         ordered = sorted(counts, key=lambda token: (-counts[token], token))
-        return cls([*cls.special, *(token for token in ordered[:largest] if counts[token] >= least)])
+        return cls([*cls.special, *extra, *(token for token in ordered[:largest] if counts[token] >= least)])
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -32,7 +32,8 @@ def load_pairs(name: str, directory: PathLike | None = None) -> Pairs:
     "numbers" are numbers in digits and in English words: of the 10^6 below a million 20000, of which every tenth is for
     validation and every tenth for test. "multi30k" is the folder of its task 1 (Elliott et al., "Multi30K: multilingual
     English-German image descriptions", 2016), tested on test_2016_flickr. "tsv" has tab-separated pairs, a part for
-    validation is cut from train.tsv; a single file is cut into three. ValueError for another name, DataError for files.
+    validation is cut from train.tsv unless there is a validation.tsv or val.tsv; a single file is cut into three.
+    ValueError for another name, DataError for files.
     """
     if name == "numbers":
         if directory is not None:
@@ -50,8 +51,9 @@ def load_pairs(name: str, directory: PathLike | None = None) -> Pairs:
     files = {path.stem: path for path in sorted(folder.glob("*.tsv")) if path.is_file()}
     if "train" in files and "test" in files:
         train, test = _read(files["train"]), _read(files["test"])
-        if "validation" in files:
-            return Pairs(name, train, _read(files["validation"]), test)
+        held = files.get("validation", files.get("val"))
+        if held is not None:
+            return Pairs(name, train, _read(held), test)
         train, validation = _cut(name, train, 2)
         return Pairs(name, train, validation, test)
     if len(files) != 1:

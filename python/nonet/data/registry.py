@@ -11,6 +11,7 @@ from nonet.data.files import PathLike
 from nonet.data.folder import FOLDER_FILES, load_folder
 from nonet.data.heartbeats import ECG5000_FILES
 from nonet.data.idx import IDX_FILES, load_idx
+from nonet.data.labelled import LABELLED_FILES
 from nonet.data.pairs import MULTI30K_FILES, TSV_FILES
 from nonet.data.pennfudan import PENNFUDAN_FILES, load_pennfudan
 from nonet.data.scenes import Scenes
@@ -28,6 +29,7 @@ FILES = {  # of sets that need some
     "nottingham": "nottingham.npz",
     "ett": SERIES_FILES,
     "text": TEXT_FILES,
+    **LABELLED_FILES,
     "fsdd": FSDD_FILES,
     "multi30k": MULTI30K_FILES,
     "tsv": TSV_FILES,

@@ -29,6 +29,7 @@ from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101,
 from nonet.models.seq2seq import AdditiveAttention, DotAttention, Seq2Seq
 from nonet.models.summary import Layer, observing, summary
 from nonet.models.t5 import T5
+from nonet.models.translator import Translator
 from nonet.models.unet import UNet, segmentation_loss
 from nonet.models.vae import VAE, ConvVAE, kl_divergence, vae_loss
 from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
@@ -66,6 +67,7 @@ __all__ = [
     "ResNet",
     "Sampling",
     "T5",
+    "Translator",
     "UNet",
     "VAE",
     "VARIANTS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -268,6 +268,9 @@ class BERT(nn.Module):
             return x.mean(dim=1)
         weights = unsqueeze((mask != 0).to("float32"), 2)
         return (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+    def example(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
+        return (np.ones(tuple(shape), np.int64),)
 
     @staticmethod
     def loss(logits: Tensor, targets: TensorLike) -> Tensor:

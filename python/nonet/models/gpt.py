@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,9 @@ class GPT(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         return linear(features, self.wte.weight if self.lm_head is None else self.lm_head.weight)
+
+    def example(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
+        return (np.zeros(tuple(shape), np.int64),)
 
     @staticmethod
     def loss(logits: Tensor, targets: TensorLike) -> Tensor:

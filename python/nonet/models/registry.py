@@ -23,6 +23,7 @@ from nonet.models.recognizer import SpeechRecognizer
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier
 from nonet.models.seq2seq import Seq2Seq
 from nonet.models.t5 import T5
+from nonet.models.translator import Translator
 from nonet.models.unet import UNet
 from nonet.models.vae import VAE, ConvVAE
 from nonet.nn import Module
@@ -50,6 +51,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "SequenceClassifier": SequenceClassifier,
     "T5": T5,
     "SpeechRecognizer": SpeechRecognizer,
+    "Translator": Translator,
     "UNet": UNet,
     "VAE": VAE,
     "VGG": vgg.VGG,

@@ -5,7 +5,7 @@ v1.0 has a ReLU between two layers, v1.1 a gated GELU (Shazeer, "GLU variants im
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -331,6 +331,10 @@ class T5(nn.Module):
     def forward(self, source: TensorLike, target: TensorLike, seen: TensorLike | None = None) -> Tensor:
         encoded, mask = self.encode(source, seen)
         return self.decode(target, self.memories(encoded), mask)
+
+    def example(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
+        codes = np.ones(tuple(shape), np.int64)
+        return codes, codes
 
     def shifted(self, target: TensorLike) -> Tensor:
         """Targets [N, T] moved by one place behind `start`: what the decoder reads. -100 becomes padding."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nonet.train.bleu import corpus_bleu, tokenize_13a
 from nonet.train.diagnose import NonFiniteError
 from nonet.train.generative import nearest_neighbour_accuracy, parzen_log_likelihood, parzen_sigma
-from nonet.train.metrics import Accuracy, AveragePrecision, MeanIoU, Metric, box_iou, edit_distance
+from nonet.train.metrics import Accuracy, AveragePrecision, MeanIoU, Metric, Nats, box_iou, edit_distance
 from nonet.train.position import Result
 from nonet.train.run import RunFolder, RunFolderError, load_state, save_state
 from nonet.train.trainer import Trainer
@@ -15,6 +15,7 @@ __all__ = [
     "AveragePrecision",
     "MeanIoU",
     "Metric",
+    "Nats",
     "NonFiniteError",
     "Result",
     "RunFolder",

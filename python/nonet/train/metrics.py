@@ -47,6 +47,32 @@ class Accuracy:
         return self.right / self.seen if self.seen else float("nan")
 
 
+class Nats:
+    """Mean negative log-probability of targets [...] under logits [..., classes]; those of `ignored` count not."""
+
+    higher_is_better = False
+
+    def __init__(self, name: str = "nats", ignored: int = -100) -> None:
+        self.name, self.ignored = name, ignored
+        self.reset()
+
+    def reset(self) -> None:
+        self.total, self.seen = 0.0, 0
+
+    def update(self, output: np.ndarray, *targets: np.ndarray) -> None:
+        wanted = np.asarray(targets[0]).reshape(-1)
+        kept = wanted != self.ignored
+        logits = np.asarray(output).reshape(len(wanted), -1)[kept].astype(np.float32)
+        most = logits.max(axis=1, initial=-np.inf)
+        sums = np.exp(logits - most[:, None]).sum(axis=1, dtype=np.float64)
+        right = logits[np.arange(len(logits)), wanted[kept]]
+        self.total += float((np.log(sums) + most - right).sum(dtype=np.float64))
+        self.seen += len(logits)
+
+    def value(self) -> float:
+        return self.total / self.seen if self.seen else float("nan")
+
+
 class MeanIoU:
     """Mean over the classes of intersection over union of predicted and true pixels, over all pixels of all batches.
 

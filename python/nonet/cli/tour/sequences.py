@@ -91,7 +91,7 @@ def lstm(place: Place) -> Found:
     model = models.LanguageModel(len(vocab), embed=48, hidden=160, cell="lstm")
     loader = data.StreamLoader(codes, 32, _BLOCK, shuffle=True, seed=place.seed)
     found, vocab = _language(place, model, loader, 3, 8e-3, 2)
-    drawn = model.stream(vocab.encode("The ").tolist(), temperature=0.7, seed=place.seed)
+    drawn = model.stream(vocab.encode("The ").tolist(), models.Sampling(temperature=0.7), seed=place.seed)
     written = "The " + "".join(vocab.characters[next(drawn)] for _ in range(_WRITTEN))
     found.texts.append(("what it writes behind “The ”", written))
     return found
