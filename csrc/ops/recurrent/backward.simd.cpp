@@ -29,7 +29,7 @@ NONET_INLINE void for_gradients_of_h(const Here<T>& s, const bfloat16* dz_pairs,
                       b.state, b.at.batch, b.pairs,   dz_pairs};
   for_products<1>(
       p, sequences, share.blocks(b.state), [&](int64_t i, int64_t j) { fetch_kept(s, i, j); },
-      [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { finish(i, j, lanes, z[0]); });
+      [&](int64_t i, int64_t j, int64_t lanes, const auto& z) NONET_IN_PLACE { finish(i, j, lanes, z[0]); });
 }
 
 // The gradients of the initial states of sequences whose first step is done.
@@ -38,7 +38,7 @@ void finish_sequences(const Here<T>& s, const bfloat16* dz_pairs, const Share& s
   const RecurrentBackward& b = s.b;
   if (sequences.end <= sequences.begin) return;
   if (b.dh0 != nullptr) {
-    for_gradients_of_h(s, dz_pairs, share, sequences, [&](int64_t i, int64_t j, int64_t lanes, F dh) {
+    for_gradients_of_h(s, dz_pairs, share, sequences, [&](int64_t i, int64_t j, int64_t lanes, F dh) NONET_IN_PLACE {
       if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
       store_lanes(b.dh0 + state_of(b.at, i) * b.state + j, dh, lanes);
     });
@@ -55,7 +55,7 @@ template <class Rule, class T>
 void run_step(const Here<T>& s, const bfloat16* dz_pairs, const Share& share, const Range& live, int64_t fresh) {
   const RecurrentBackward& b = s.b;
   for_gradients_of_h(s, dz_pairs, share, {live.begin, minimum(fresh, live.end)},
-                     [&](int64_t i, int64_t j, int64_t lanes, F dh) {
+                     [&](int64_t i, int64_t j, int64_t lanes, F dh) NONET_IN_PLACE {
                        dh += s.dy(i, j, lanes);
                        if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
                        Rule::first(s, i, j, lanes, dh);
@@ -75,7 +75,8 @@ void run_step(const Here<T>& s, const bfloat16* dz_pairs, const Share& share, co
     const StepProduct p{s.middle, s.middle_row, b.middle_weights, b.state,
                         b.hidden, b.at.batch,   b.pairs,          s.middle_pairs};
     for_products<1>(p, live, share.blocks(b.hidden), NoFetch{},
-                    [&](int64_t i, int64_t j, int64_t lanes, const auto& z) { Rule::second(s, i, j, lanes, z[0]); });
+                    [&](int64_t i, int64_t j, int64_t lanes, const auto& z)
+                        NONET_IN_PLACE { Rule::second(s, i, j, lanes, z[0]); });
   }
 }
 

@@ -38,7 +38,7 @@ void run_step(const Here<T>& s, const bfloat16* h_pairs, const Share& share, con
   const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch, f.pairs, h_pairs};
   const auto fetch = [&](int64_t i, int64_t j) { fetch_gates(s, i, j); };
   for_products<Rule::gates>(first, live, share.blocks(f.hidden), fetch,
-                            [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
+                            [&](int64_t i, int64_t j, int64_t lanes, const auto& z) NONET_IN_PLACE {
                               const F out = Rule::first(s, i, j, lanes, z);
                               if constexpr (has_second<Rule>) {
                                 s.store_middle(i, j, lanes, out);
@@ -51,9 +51,8 @@ void run_step(const Here<T>& s, const bfloat16* h_pairs, const Share& share, con
     const StepProduct second{s.middle, s.middle_row, f.middle_weights, f.hidden,
                              f.state,  f.at.batch,   f.pairs,          s.middle_pairs};
     for_products<1>(second, live, share.blocks(f.state), NoFetch{},
-                    [&](int64_t i, int64_t j, int64_t lanes, const auto& z) {
-                      finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z));
-                    });
+                    [&](int64_t i, int64_t j, int64_t lanes, const auto& z)
+                        NONET_IN_PLACE { finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z)); });
   }
 }
 

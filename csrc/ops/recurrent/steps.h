@@ -192,6 +192,9 @@ NONET_INLINE void clear_odd_column(bfloat16* rows, int64_t row, int64_t columns,
   for (int64_t i = share.sequences.begin; i < share.sequences.end; ++i) rows[i * row + columns].bits = 0;
 }
 
+// Of lambdas that end a product: where they are calls, the places of a row's values are computed for every vector.
+#define NONET_IN_PLACE __attribute__((always_inline))
+
 struct NoFetch {
   void operator()(int64_t, int64_t) const {}
 };
