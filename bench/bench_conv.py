@@ -33,7 +33,7 @@ from nonet.bench.opponents import lowest, with_precision
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 
-__all__ = ["names", "run"]
+__all__ = ["MODES", "contestant", "names", "run"]
 
 MODES = ("forward", "train")
 
@@ -221,6 +221,11 @@ def _torch(dtype: str, layout: str) -> Callable[..., Trial]:
         )
 
     return make
+
+
+def contestant(library: str, layout: str = "contiguous", dtype: str = "float32") -> Callable[..., Trial]:
+    """make(case, mode, x, dy, weights) of a library; layout: PyTorch's."""
+    return _nonet(dtype) if library == "nonet" else _torch(dtype, layout)
 
 
 # ------------------------------------------------------------------------------------------------ verification

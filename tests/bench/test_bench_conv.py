@@ -117,3 +117,17 @@ def test_missing_layers_are_skipped(monkeypatch, capsys):
     assert main(["bench", "conv", "--quick", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"] == [] and document["skipped"][0]["reason"] == "nonet has no NoSuchLayer yet"
+
+
+def test_cpu_time_of_one_thread(capsys):
+    pytest.importorskip("torch")
+    from nonet.bench import busy
+
+    threads = nonet.num_threads()
+    capsys.readouterr()
+    try:
+        assert busy.main(["conv", "--only", "norm-8x512x7", "--seconds", "0.001"]) == 0
+    finally:
+        nonet.set_num_threads(threads)
+    text = capsys.readouterr().out
+    assert text.count("| norm-8x512x7 |") == 2 and "* norm, train: " in text
