@@ -560,11 +560,11 @@ PRESETS: dict[str, Preset] = {
             files=("folder",),
             architecture="CycleGAN",
             arguments={
-                "digits": {"width": 16, "blocks": 2, "kernel": 3},
+                "digits": {"width": 16, "blocks": 1, "kernel": 3, "down": 0},
                 "folder": {"width": 32, "blocks": 3, "kernel": 7},
             },
             resize={"digits": (16, 16), "folder": (64, 64)},
-            epochs={"digits": 20, "folder": 50},
+            epochs={"digits": 12, "folder": 50},
             batch_size={"digits": 16, "folder": 4},
             lr=4e-4,
             betas=(0.5, 0.999),

@@ -31,17 +31,18 @@ class _Residual(nn.Module):
         return x + self.layers(x)
 
 
-def _translator(channels: int, width: int, blocks: int, kernel: int) -> nn.Sequential:
+def _translator(channels: int, width: int, blocks: int, kernel: int, down: int) -> nn.Sequential:
     edge = kernel // 2
     layers: list[nn.Module] = [
         nn.Conv2d(channels, width, kernel, padding=edge, padding_mode="reflect"),
         nn.InstanceNorm2d(width),
         nn.ReLU(),
     ]
-    for size in (width, 2 * width):
+    sizes = [width * 2**level for level in range(down)]
+    for size in sizes:
         layers += [nn.Conv2d(size, 2 * size, 3, stride=2, padding=1), nn.InstanceNorm2d(2 * size), nn.ReLU()]
-    layers += [_Residual(4 * width) for _ in range(blocks)]
-    for size in (4 * width, 2 * width):
+    layers += [_Residual(width * 2**down) for _ in range(blocks)]
+    for size in (2 * size for size in reversed(sizes)):
         layers += [
             nn.ConvTranspose2d(size, size // 2, 3, stride=2, padding=1, output_padding=1),
             nn.InstanceNorm2d(size // 2),
@@ -50,22 +51,24 @@ def _translator(channels: int, width: int, blocks: int, kernel: int) -> nn.Seque
     return nn.Sequential(*layers, nn.Conv2d(width, channels, kernel, padding=edge, padding_mode="reflect"))
 
 
-def _patches(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 4, stride=2, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-        nn.InstanceNorm2d(2 * width),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * width, 1, 3, padding=1),
-    )
+def _patches(channels: int, width: int, down: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    for size in (width * 2**level for level in range(down - 1)):
+        layers += [
+            nn.Conv2d(size, 2 * size, 4, stride=2, padding=1),
+            nn.InstanceNorm2d(2 * size),
+            nn.LeakyReLU(0.2),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(width * 2 ** (down - 1), 1, 3, padding=1))
 
 
 class CycleGAN(nn.Module):
     """Two translators of images [N, channels, H, W], pixels in [0, 1], sides that 4 divides: `a_to_b` and `b_to_a`.
 
-    A translator halves the sides twice, has `blocks` residual blocks and doubles them twice, with instance
-    normalisation; `judge_a` and `judge_b` tell real from translated patches of 16 x 16 pixels. The losses are least
+    A translator halves the sides `down` times, has `blocks` residual blocks and doubles them again, with instance
+    normalisation; `judge_a` and `judge_b` tell real from translated patches, behind as many halvings, at least one.
+    What a translator of small images sees at once decides whether it keeps their contents: one that sees the whole
+    image may turn every digit into another one, and back. The losses are least
     squares against the judges, plus `cycle` times the mean absolute error of going there and back, plus `identity`
     times that of translating what is already there. forward(x) translates A to B.
 
@@ -79,27 +82,29 @@ class CycleGAN(nn.Module):
         width: int = 16,
         blocks: int = 2,
         kernel: int = 7,
+        down: int = 2,
         cycle: float = 10.0,
         identity: float = 0.5,
     ) -> None:
-        if min(channels, width, kernel) < 1 or blocks < 0:
+        if min(channels, width, kernel) < 1 or min(blocks, down) < 0:
             raise ValueError(
-                "CycleGAN: channels, width and kernel must be at least 1 and blocks at least 0, "
-                f"got {channels}, {width}, {kernel} and {blocks}"
+                "CycleGAN: channels, width and kernel must be at least 1, blocks and down at least 0, "
+                f"got {channels}, {width}, {kernel}, {blocks} and {down}"
             )
         self.arguments: dict[str, Any] = {
             "channels": channels,
             "width": width,
             "blocks": blocks,
             "kernel": kernel,
+            "down": down,
             "cycle": float(cycle),
             "identity": float(identity),
         }
         self.channels, self.cycle, self.identity = channels, float(cycle), float(identity)
-        self.a_to_b = _translator(channels, width, blocks, kernel)
-        self.b_to_a = _translator(channels, width, blocks, kernel)
-        self.judge_a = _patches(channels, width)
-        self.judge_b = _patches(channels, width)
+        self.a_to_b = _translator(channels, width, blocks, kernel, down)
+        self.b_to_a = _translator(channels, width, blocks, kernel, down)
+        self.judge_a = _patches(channels, width, max(down, 1))
+        self.judge_b = _patches(channels, width, max(down, 1))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 init.normal_(module.weight, 0.0, 0.02)
