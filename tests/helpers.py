@@ -35,9 +35,7 @@ def use_threads(count: int) -> Iterator[None]:
 
 ROOT = Path(__file__).parent.parent
 # Test modules of families that have no kernels for GPUs yet, and are not run on the emulator of one.
-NOT_EMULATED: set[str] = {
-    "test_attention",
-}
+NOT_EMULATED: set[str] = set()
 
 
 # The GPU that tests ask for: NONET_TEST_DEVICE=cuda has them run on one, others run on the emulator.

@@ -236,6 +236,7 @@ __all__: list[str] = [
     "response_norm_backward",
     "response_norm_forward",
     "roll",
+    "rotary",
     "round",
     "rsqrt",
     "rsqrt_backward",
@@ -1603,6 +1604,14 @@ def roll(
     x: Array | None,
     shifts: collections.abc.Sequence[typing.SupportsInt],
     dims: collections.abc.Sequence[typing.SupportsInt],
+) -> Array: ...
+def rotary(
+    x: Array | None,
+    cos: Array | None,
+    sin: Array | None,
+    heads: typing.SupportsInt | typing.SupportsIndex,
+    interleaved: bool,
+    back: bool,
 ) -> Array: ...
 def round(x: Array | None) -> Array: ...
 def rsqrt(x: Array | None) -> Array: ...

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_isa, use_isa, use_threads
+from helpers import EPS, check_op, each_isa, use_isa, use_place, use_threads
 from nonet.nn import functional as F
-from nonet.ops.attention import attention
+from nonet.ops.attention import KeyValueCache, attention
 from reference import attention as ref
 
 # Scores of standard normal vectors are of size 1, sums have a few hundred terms of size 1/n.
 CLOSE = {"rtol": 64 * EPS, "atol": 32 * EPS, "grad_rtol": 1e-4, "grad_atol": 1e-5}
+
+
+CPU = nonet.ops.isa.available_isas()  # long sequences take the emulator of a GPU minutes
 
 
 def draw(*shapes, seed=0):
@@ -36,7 +39,7 @@ def plain_gradient(dy, q, k, v, is_causal=False, enable_gqa=False, scale=None):
 
 
 def run(inputs, **attrs):
-    more = {k: attrs.pop(k) for k in ("dtypes", "seed") if k in attrs}
+    more = {k: attrs.pop(k) for k in ("dtypes", "isas", "seed") if k in attrs}
     check_op(
         F.scaled_dot_product_attention, plain, inputs, attrs=attrs,
         reference_gradient=plain_gradient, **CLOSE, **more,
@@ -70,12 +73,12 @@ def test_lengths(seed):
     queries, keys = (int(2 ** rng.uniform(0, 11.0005)) for _ in range(2))
     size, value_size = (int(rng.integers(1, 80)) for _ in range(2))
     inputs = heads(1, 2, 1, queries, keys, size, value_size, seed)
-    run(inputs, is_causal=bool(seed % 2), enable_gqa=True, scale=float(rng.uniform(0.05, 0.3)))
+    run(inputs, is_causal=bool(seed % 2), enable_gqa=True, scale=float(rng.uniform(0.05, 0.3)), isas=CPU)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(2049, 2049), (1, 2049), (2049, 1)])
 def test_longest(queries, keys):
-    run(heads(1, 1, 1, queries, keys, 16), is_causal=queries == keys)
+    run(heads(1, 1, 1, queries, keys, 16), is_causal=queries == keys, isas=CPU)
 
 
 @pytest.mark.parametrize(
@@ -335,3 +338,53 @@ def test_bad_input():
         attention(np.zeros(16), heads=2)
     with pytest.raises(TypeError, match="attention: mask must be bool and bias floating"):
         attention(np.zeros((1, 2, 12)), heads=2, mask=np.zeros((2, 2)))
+
+
+# ------------------------------------------------------------------------------------- on a device
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dropout_on_a_device(dtype):
+    """The same pairs are dropped, in the forward and the backward pass."""
+    with use_place("emulator") as device:
+        packed, bias, dy = draw((2, 70, 3 * 4 * 20), (1, 4, 70, 70), (2, 70, 80))
+        results = []
+        for place in ("cpu", device):
+            x = nonet.tensor(packed, dtype=dtype, device=place, requires_grad=True)
+            b = nonet.tensor(bias, device=place, requires_grad=True)
+            options = {"heads": 4, "bias": b, "causal": True, "dropout": 0.3}
+            y = attention(x, generator=nonet.Generator(3), **options)
+            y.backward(nonet.tensor(dy, dtype=dtype, device=place))
+            results.append([t.cpu().to("float32").numpy() for t in (y.detach(), x.grad, b.grad)])
+        error = 2e-5 if dtype == "float32" else 2.0**-6
+        for got, want in zip(results[1], results[0], strict=True):
+            np.testing.assert_allclose(got, want, rtol=error, atol=error * np.abs(want).max())
+
+
+@pytest.mark.parametrize("place", ["cpu", "emulator"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_cache(place, dtype):
+    """Queries on what a cache holds, one after the other and some at a time."""
+    with use_place(place if place == "emulator" else nonet._core.isa()) as device:
+        packed = nonet.tensor(draw((2, 30, (4 + 2 * 2) * 12))[0], dtype=dtype, device=device)
+        want = attention(packed, heads=4, kv_heads=2, causal=True).cpu().to("float32").numpy()
+        cache = KeyValueCache(2, 2, 32, 12, dtype=dtype, device=device)
+        got = []
+        for first, last in ((0, 17), (17, 18), (18, 19), (19, 24), (24, 30)):
+            part = packed[:, first:last]
+            cache.append(part, part, 4 * 12, 6 * 12)
+            got.append(cache.attend(part, 4).cpu().to("float32").numpy())
+        error = 1e-5 if dtype == "float32" else 2.0**-7
+        np.testing.assert_allclose(np.concatenate(got, axis=1), want, rtol=error, atol=error)
+        cache.select(np.array([1, 1, 0]))
+        again = cache.attend(packed[np.array([1, 1, 0])][:, 24:30], 4).cpu().to("float32").numpy()
+        np.testing.assert_array_equal(again, got[-1][[1, 1, 0]])
+        with pytest.raises(ValueError, match="attention: 3 rows at 30 do not fit into a cache of 32"):
+            cache.append(packed[np.array([0, 1, 0]), :3], packed[np.array([0, 1, 0]), :3], 48, 72)
+
+
+def test_large_heads_on_a_device():
+    with use_place("emulator") as device:
+        q = nonet.tensor(np.zeros((1, 1, 2, 257)), device=device)
+        with pytest.raises(ValueError, match="on a device heads have at most 256 elements, got 257 and 257"):
+            F.scaled_dot_product_attention(q, q, q)

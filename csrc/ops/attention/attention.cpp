@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "array/array.h"
+#include "array/launch.h"
 
 namespace nonet {
 
@@ -31,6 +31,12 @@ void check_call(const AttentionCall& c, const Array& q, const Array& k, const Ar
   check_view(q, c.q_view, c.batch, c.heads, c.queries, c.size, "query");
   check_view(k, c.k_view, c.batch, c.kv_heads, c.keys, c.size, "key");
   check_view(v, c.v_view, c.batch, c.kv_heads, c.keys, c.value_size, "value");
+}
+
+void check_sizes(const AttentionCall& c) {
+  constexpr int64_t most = AttentionDevice::most;
+  check(c.size <= most && c.value_size <= most, op, ": on a device heads have at most ", most, " elements, got ",
+        c.size, " and ", c.value_size);
 }
 
 PlaneView plane_view(const AttentionCall& c, const Array& x, const char* name) {
@@ -96,8 +102,12 @@ void attention_store(const Array& x, const HeadView& view, int64_t rows, const A
   check_view(x, view, cache.dim(0), heads, rows, size, "input");
   check(position >= 0 && rows <= capacity - position, op, ": ", rows, " rows at ", position,
         " do not fit into a cache of ", capacity);
-  check_on_cpu(x, op);
   cache.begin_write("attention_store");
+  if (x.device() != Device::cpu) {
+    on_device(&AttentionDevice::store, op, cache, x.dtype() == DType::bfloat16, x, view, cache.dim(0), heads, rows,
+              size, cache, capacity, position);
+    return;
+  }
   const int64_t item = item_size(x.dtype());
   const char* from = x.raw<char>();
   char* to = cache.raw<char>();
@@ -121,7 +131,11 @@ Array attention_forward(const AttentionCall& c, const Array& q, const Array& k, 
   const Attention a = plan(c, q, k, v, bias, mask);
   const Array lse({c.batch, c.heads, c.queries}, DType::float32, Format::plain, q.device());
   if (lse.numel() == 0) return lse;
-  check_on_cpu(q, op);
+  if (q.device() != Device::cpu) {
+    check_sizes(c);
+    on_device(&AttentionDevice::forward, op, out, a, out, lse);
+    return lse;
+  }
   const Array workspace({attention_kernels().workspace(a)});
   attention_kernels().forward(a, out.address(), lse.data<float>(), workspace.data<float>());
   return lse;
@@ -143,13 +157,18 @@ Array attention_backward(const AttentionCall& c, const Array& q, const Array& k,
   g.dv = dv.address();
   Array dbias;
   if (wants_bias) {
-    g.bias_batch = bias.dim(0);
+    g.bias_batch = q.device() == Device::cpu ? bias.dim(0) : c.batch;
     dbias = zeros({g.bias_batch, c.heads, c.queries, c.keys}, DType::float32, q.device());
     g.dbias = static_cast<float*>(dbias.address());
   }
   if (c.batch * c.kv_heads > 0) {
-    check_on_cpu(q, op);
-    attention_kernels().backward(a, g);
+    if (q.device() == Device::cpu) {
+      attention_kernels().backward(a, g);
+    } else {
+      check_sizes(c);
+      const Array delta({c.batch, c.heads, c.queries}, DType::float32, Format::plain, q.device());
+      on_device(&AttentionDevice::backward, op, q, a, g, delta);
+    }
   }
   return dbias;
 }

@@ -70,6 +70,20 @@ struct AttentionKernels {
 };
 NONET_KERNELS(AttentionKernels, attention_kernels);
 
+struct AttentionDevice {
+  static constexpr const char* name = "attention";
+
+  // size and value_size up to this.
+  static constexpr int64_t most = 256;
+
+  void (*forward)(Stream, const Attention& a, void* out, float* lse);
+  // bias_batch is batch; delta [batch, heads, queries]: to work in.
+  void (*backward)(Stream, const Attention& a, const AttentionGradient& g, float* delta);
+  // As attention_store(), of floats or bfloat16.
+  void (*store)(Stream, bool bfloat16, const void* x, const HeadView& view, int64_t batch, int64_t heads, int64_t rows,
+                int64_t size, void* cache, int64_t capacity, int64_t position);
+};
+
 // What Python says of a call; bias [B or 1, H or 1, L or 1, S] and mask alike, or null.
 struct AttentionCall {
   HeadView q_view, k_view, v_view, out_view;

@@ -2,6 +2,7 @@
 
 #include "array/generator.h"
 #include "ops/attention/attention.h"
+#include "ops/attention/rotary.h"
 
 namespace nonet {
 
@@ -61,6 +62,8 @@ void bind_attention(py::module_& m) {
         attention_store(x, {view[0], view[1], view[2], view[3]}, rows, cache, position);
       },
       py::arg("x"), py::arg("view"), py::arg("rows"), py::arg("cache"), py::arg("position"), no_gil());
+  m.def("rotary", &rotary, py::arg("x"), py::arg("cos"), py::arg("sin"), py::arg("heads"), py::arg("interleaved"),
+        py::arg("back"), no_gil());
 }
 
 }  // namespace nonet

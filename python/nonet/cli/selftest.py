@@ -19,7 +19,7 @@ from nonet.tensor import Tensor, tensor
 
 Check: TypeAlias = "Callable[[Draw], Iterator[tuple[Any, Any]]]"
 CHECKS: dict[str, Check] = {}
-ONLY_CPU = {"attention", "peak"}  # what a device has no kernels for
+ONLY_CPU = {"peak"}  # what a device has no kernels for
 
 TOLERANCE = 1e-4  # of the largest expected value
 
