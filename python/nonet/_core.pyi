@@ -84,6 +84,7 @@ __all__: list[str] = [
     "dtype_name",
     "elu",
     "elu_backward",
+    "embedding_add_gradient",
     "embedding_backward",
     "embedding_forward",
     "embedding_renorm",
@@ -903,6 +904,13 @@ def elu_backward(
     b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
 ) -> Array: ...
+def embedding_add_gradient(
+    table: Array | None,
+    dy: Array | None,
+    rows: Array | None,
+    padding: typing.SupportsInt | typing.SupportsIndex,
+    scale_by_freq: bool,
+) -> None: ...
 def embedding_backward(
     dy: Array | None,
     rows: Array | None,

@@ -74,6 +74,19 @@ class Node:
         return self.order < other.order
 
 
+class Sum:
+    """A gradient of a parameter that a rule of `adding_rules` may add to itself, returning None."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array):
+        self.array = array
+
+
+# Rules of one input that know how to add to a float32 gradient on the CPU.
+adding_rules: set[Any] = set()
+
+
 class Tap(Node):
     """One output of an op with several; hands its gradient to the op's node (inputs[0]) under its index (saved)."""
 
@@ -640,6 +653,12 @@ def _walk(heap: list[Node]) -> None:
         ]
         if len(set(sources)) < len(sources):
             needs = [source is not None for source in sources]
+        if rule in adding_rules:
+            leaf = sources[0]
+            if leaf.__class__ is Parameter and leaf.grad is not None:  # type: ignore[union-attr]
+                there = leaf.grad.array  # type: ignore[union-attr]
+                if there.dtype == "float32" and there.device == "cpu" and grad.device == "cpu":
+                    needs = [Sum(there)]  # type: ignore[list-item]
         results = rule(saved, grad, needs)
         for i, source in enumerate(sources):
             if source is None:

@@ -263,3 +263,21 @@ BAD = [
 def test_bad_input(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_gradient_of_a_table_that_has_one():
+    """Of a table that is also a linear layer's weight: only the rows in use are touched."""
+    rng = np.random.default_rng(0)
+    values, x = rng.standard_normal((9, 4)).astype(np.float32), rng.standard_normal((5, 4)).astype(np.float32)
+    index = np.array([[1, 8, 1], [3, 2, 1]])
+    for kind in (nonet.nn.Parameter, lambda t: nonet.tensor(t, requires_grad=True)):
+        table = kind(values)
+        for _ in range(2):  # gradients add up
+            h = F.embedding(index, table, padding_idx=2)
+            loss = (F.linear(x, table) * 2.0).sum() + (h * h).sum() + F.embedding([3], table).sum()
+            loss.backward()
+        want = np.tile(2 * x.sum(0), (9, 1))
+        for i in index.reshape(-1):
+            want[i] += 0 if i == 2 else 2 * values[i]
+        want[3] += 1
+        np.testing.assert_allclose(table.grad.numpy(), 2 * want, rtol=1e-5, atol=1e-5)

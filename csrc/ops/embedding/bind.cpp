@@ -25,6 +25,8 @@ void bind_embedding(py::module_& m) {
       py::arg("weight"), py::arg("index"), no_gil());
   m.def("embedding_backward", &embedding_backward, py::arg("dy"), py::arg("rows"), py::arg("v"), py::arg("padding"),
         py::arg("scale_by_freq"), py::arg("out"), no_gil());
+  m.def("embedding_add_gradient", &embedding_add_gradient, py::arg("table"), py::arg("dy"), py::arg("rows"),
+        py::arg("padding"), py::arg("scale_by_freq"), no_gil());
   m.def("embedding_renorm", &embedding_renorm, py::arg("weight"), py::arg("index"), py::arg("max_norm"), py::arg("p"),
         no_gil());
   m.def(

@@ -28,7 +28,7 @@ Array gradient_table(const std::optional<Array>& out, int64_t v, int64_t d, DTyp
 
 // dW from rows of dy: source[j] (or j) of weight scale[j] (or 1) goes to rows[j].
 void add_gradient(const Array& dw, const Array& dy, const Array& rows, const int64_t* source, const float* scale,
-                  bool scale_by_freq) {
+                  bool scale_by_freq, bool add = false) {
   const int64_t d = dw.dim(1);
   const Array from = dy.plain().to(DType::float32);
   const Grouping grouping = group_rows(rows.data<int64_t>(), rows.numel(), dw.dim(0));
@@ -51,7 +51,15 @@ void add_gradient(const Array& dw, const Array& dy, const Array& rows, const int
                       .inner = d,
                       .source = source,
                       .scale = scale,
-                      .add = false});
+                      .add = add});
+}
+
+Array without_padding(const Array& rows, int64_t padding) {
+  if (padding < 0) return rows;
+  const Array kept = rows.clone();
+  int64_t* p = kept.data<int64_t>();
+  std::replace(p, p + kept.numel(), padding, int64_t{-1});
+  return kept;
 }
 
 double norm(const float* row, int64_t d, double p) {
@@ -119,14 +127,18 @@ Array embedding_backward(const Array& dy, const Array& rows, int64_t v, int64_t 
   if (dy.device() != Device::cpu)
     return device_embedding_gradient(dy, rows, v, padding, scale_by_freq, out, nullptr, nullptr);
   const Array dw = gradient_table(out, v, dy.shape().back(), dy.dtype());
-  Array kept = rows;
-  if (padding >= 0) {
-    kept = rows.clone();
-    int64_t* p = kept.data<int64_t>();
-    std::replace(p, p + kept.numel(), padding, int64_t{-1});
-  }
-  add_gradient(dw, dy, kept, nullptr, nullptr, scale_by_freq);
+  add_gradient(dw, dy, without_padding(rows, padding), nullptr, nullptr, scale_by_freq);
   return dw.to(dy.dtype());
+}
+
+void embedding_add_gradient(const Array& table, const Array& dy, const Array& rows, int64_t padding,
+                            bool scale_by_freq) {
+  check_dtype(table, DType::float32, "embedding", "gradient");
+  check_rank(table, 2, "embedding", "gradient", "[rows, columns]");
+  check(dy.shape().back() == table.dim(1), "embedding: gradient must have shape [V, ", dy.shape().back(), "], got ",
+        table.shape());
+  table.begin_write("embedding");
+  add_gradient(table, dy, without_padding(rows, padding), nullptr, nullptr, scale_by_freq, true);
 }
 
 void embedding_renorm(const Array& weight, const Array& index, double max_norm, double p) {

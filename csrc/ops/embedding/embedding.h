@@ -25,6 +25,9 @@ Embedded embedding_forward(const Array& weight, const Array& index);
 // Into `out` if given. rows: as saved.
 Array embedding_backward(const Array& dy, const Array& rows, int64_t v, int64_t padding, bool scale_by_freq,
                          const std::optional<Array>& out);
+// Adds it to a gradient that is there, on the CPU: touches the rows in use alone. table: float32 [V, D].
+void embedding_add_gradient(const Array& table, const Array& dy, const Array& rows, int64_t padding,
+                            bool scale_by_freq);
 // Scales the rows in use whose p-norm exceeds max_norm down to it, in place.
 void embedding_renorm(const Array& weight, const Array& index, double max_norm, double p);
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nonet import _core
 from nonet._core import Array
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
+from nonet.tensor import Need, Sum, Tensor, TensorLike, adding_rules, as_tensor, as_tensors, record
 
 __all__ = ["embedding", "embedding_bag"]
 
@@ -57,9 +57,17 @@ def embedding(
     return record(y, (w,), _embedding_rule, (rows, v, padding, scale_grad_by_freq))
 
 
-def _embedding_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array]:
+def _embedding_rule(saved: Any, dy: Array, needs: list[Need]) -> tuple[Array | None]:
     rows, v, padding, by_freq = saved
+    if (
+        needs[0].__class__ is Sum
+    ):  # of a table that is a linear layer's weight too: its other rows stay untouched
+        _core.embedding_add_gradient(needs[0].array, dy, rows, padding, by_freq)  # type: ignore[union-attr]
+        return (None,)
     return (_into(needs[0], _core.embedding_backward(dy, rows, v, padding, by_freq, _memory(needs[0]))),)
+
+
+adding_rules.add(_embedding_rule)
 
 
 def _memory(need: Need) -> Array | None:
