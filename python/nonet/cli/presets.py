@@ -147,6 +147,7 @@ class SequencePreset(Preset):
     horizon        steps of a forecast, by data set
     smoothing      label smoothing of translations; least: how often a word has to be there to have a code, by data set
     beam           width of the search in translations and transcripts that are measured
+    unknown        share of the words that are made unknown in training
     """
 
     architecture: str
@@ -156,6 +157,7 @@ class SequencePreset(Preset):
     smoothing: float = 0.0
     least: Mapping[str, int] = field(default_factory=dict)
     beam: int = 5
+    unknown: float = 0.0
     clip_norm: float | None = 1.0
     keep: str = "best"
 
@@ -207,9 +209,17 @@ def _bert(
     files: tuple[str, ...],
     block: int,
     dropout: float,
+    **more: Any,
 ) -> SequencePreset:
     sets = tuple(epochs)
-    sizes = {"width": 128, "heads": 4, "layers": 3, "inner": 512, "dropout": dropout}
+    layers = 3 if task == "masked" else 2
+    sizes = {
+        "width": 128,
+        "heads": 4,
+        "layers": layers,
+        "inner": 512 if task == "masked" else 256,
+        "dropout": dropout,
+    }
     return SequencePreset(
         name=name,
         task=task,
@@ -223,6 +233,7 @@ def _bert(
         epochs=epochs,
         batch_size=dict.fromkeys(sets, 32),
         keep="last",
+        **more,
     )
 
 
@@ -359,14 +370,22 @@ PRESETS: dict[str, Preset] = {
             epochs={},
             steps={"topics": 2000, "text": 2000},
             batch_size={"topics": 12, "text": 12},
-            lr=2e-3,
+            lr=4e-3,
             weight_decay=0.1,
             warmup=0.05,
             keep="last",
         ),
         _bert("bert-mlm", "masked", "nats_per_token", {"topics": 30, "text": 15}, ("text",), 64, 0.1),
         _bert(
-            "bert-classify", "sentences", "accuracy", {"trec": 20, "lines": 20}, ("trec", "lines"), 40, 0.3
+            "bert-classify",
+            "sentences",
+            "accuracy",
+            {"trec": 12, "lines": 12},
+            ("trec", "lines"),
+            40,
+            0.3,
+            weight_decay=0.1,
+            unknown=0.2,
         ),
         SequencePreset(
             name="gru-speech",

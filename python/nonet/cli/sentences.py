@@ -13,7 +13,7 @@ import nonet
 from nonet import data, io, models
 from nonet.cli.classify import classes_of
 from nonet.cli.images import fingerprint, option_named
-from nonet.cli.masked import EXTRA, tokens, vocab_of
+from nonet.cli.masked import EXTRA, FIRST, tokens, vocab_of
 from nonet.cli.presets import SequencePreset
 from nonet.cli.sequences import metadata_field
 from nonet.cli.tasks import Job, Options
@@ -57,10 +57,17 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
             f"{options.data}: expected more sentences, found {len(rows)}: {error}"
         ) from error
 
-    def loader(part: data.ArrayDataset, batch_size: int, shuffle: bool = False) -> data.BucketLoader:
+    def forgetful(rng: np.random.Generator, codes: np.ndarray, *rest: np.ndarray) -> data.Batch:
+        lost = (codes >= FIRST) & (rng.random(codes.shape) < preset.unknown)
+        return (np.where(lost, vocab.unknown, codes), *rest)
+
+    def loader(part: data.ArrayDataset, batch_size: int, training: bool = False) -> data.BucketLoader:
         samples = [(rows[i], labels[i]) for i in part.inputs]
         lengths = [len(row) for row, _ in samples]
-        return data.BucketLoader(samples, lengths, batch_size, shuffle, seed=options.seed)
+        transform = forgetful if training and preset.unknown else None
+        return data.BucketLoader(
+            samples, lengths, batch_size, training, seed=options.seed, transform=transform
+        )
 
     def conclude(trainer: Any, out: Any) -> dict[str, Any]:
         return measure(trainer.model, vocab, sets.test, block, trainer.engine.context)
