@@ -68,9 +68,9 @@ class CycleGAN(nn.Module):
     A translator halves the sides `down` times, has `blocks` residual blocks and doubles them again, with instance
     normalisation; `judge_a` and `judge_b` tell real from translated patches, behind as many halvings, at least one.
     What a translator of small images sees at once decides whether it keeps their contents: one that sees the whole
-    image may turn every digit into another one, and back. The losses are least
-    squares against the judges, plus `cycle` times the mean absolute error of going there and back, plus `identity`
-    times that of translating what is already there. forward(x) translates A to B.
+    image may turn every digit into another one, and back. The losses are least squares against the judges, plus `cycle`
+    times the mean absolute error of going there and back, plus `identity` times that of translating what is already
+    there. forward(x) translates A to B.
 
     Zhu, Park, Isola, Efros, "Unpaired image-to-image translation using cycle-consistent adversarial networks", ICCV
     2017. Deviation: the judges see no older translations. ValueError for arguments.

@@ -33,9 +33,8 @@ class Adversarial(nn.Module):
     forward(z) makes samples [N, *shape] of codes z [N, latent]; with `classes`, of codes and labels [N]. The two losses
     are for a Trainer with two optimizers: `losses()`.
 
-    averaging: `average` is a copy of the generator whose parameters follow the generator's, `averaging` of the old
-    value and the rest of the new one at each call of `follow`; in evaluation mode it makes the samples. 0: there is
-    none.
+    averaging: `average` is a copy of the generator whose parameters follow the generator's: `averaging` of the old
+    value and the rest of the new one at each call of `follow`; in evaluation mode it makes the samples. 0: without.
     (Yazici et al., "The unusual effectiveness of averaging in GAN training", ICLR 2019.)
     """
 
