@@ -100,6 +100,14 @@ def test_cyclegan():
     assert models.build("CycleGAN", **model.arguments).arguments == model.arguments
 
 
+@pytest.mark.parametrize("down", [0, 1, 2])
+def test_halvings_of_translators(down):
+    model = CycleGAN(1, width=4, blocks=1, kernel=3, down=down)
+    x = np.zeros((2, 1, 8, 12), np.float32)
+    assert model(x).shape == x.shape
+    assert model.judge_b(x).shape == (2, 1, 8 >> max(down, 1), 12 >> max(down, 1))
+
+
 def test_faults():
     with pytest.raises(ValueError, match="discriminator_loss: kind must be one of non-saturating, .*'x'"):
         discriminator_loss(nonet.zeros(2), nonet.zeros(2), "x")
