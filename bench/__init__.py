@@ -16,6 +16,7 @@ FAMILIES = {
         "nonet.bench.bench_recurrent",
         "RNN, LSTM and GRU over whole sequences, with all gradients too",
     ),
+    "attention": ("nonet.bench.bench_attention", "attention: whole sequences, and one query on many keys"),
     "models": ("nonet.bench.models", "training step and single-sample inference of ten reference workloads"),
     "networks": ("nonet.bench.networks", "ResNet-50 and VGG-16 at 224: training step, inference, memory"),
     "mlp_step": ("nonet.bench.mlp_step", "a training step so small that only overhead is left"),
