@@ -264,6 +264,45 @@ def recurrent_cases() -> Iterator[Case]:
                 yield Case(name, make, flops=flops)
 
 
+# Batch, heads, length, head size.
+ATTENTIONS = [(8, 12, 128, 64), (4, 12, 512, 64), (2, 12, 2048, 64)]
+
+
+def attention_cases() -> Iterator[Case]:
+    """Causal; PyTorch's are its fused kernels."""
+    for dtype in ("float32", "bfloat16"):
+        for shape in ATTENTIONS:
+            for backward in (False, True):
+
+                def make(shape=shape, dtype=dtype, backward=backward) -> Any:
+                    pairs = [pair(shape, seed, dtype) for seed in range(3)]
+                    ours = nonet.nn.functional.scaled_dot_product_attention
+                    theirs = _torch().nn.functional.scaled_dot_product_attention
+                    mine, yours = [p[0] for p in pairs], [p[1] for p in pairs]
+                    if not backward:
+                        limit = 1e-3 if dtype == "float32" else 2e-2
+                        return (
+                            lambda: ours(*mine, is_causal=True),
+                            lambda: theirs(*yours, is_causal=True),
+                            limit,
+                        )
+                    for tensor in (*mine, *yours):
+                        tensor.requires_grad_()
+                    g, d = pair(shape, 3, dtype)
+                    return (
+                        lambda: ours(*mine, is_causal=True).backward(g),
+                        lambda: theirs(*yours, is_causal=True).backward(d),
+                        None,
+                    )
+
+                b, h, t, size = shape
+                flops = (
+                    2.0 * b * h * t * t * size * (3.5 if backward else 1)
+                )  # the lower triangle of both products
+                name = f"attention {dtype} {b}x{h}x{t}x{size} forward" + (" + backward" if backward else "")
+                yield Case(name, make, flops=flops)
+
+
 def _quietly(module: Any, *inputs: Any) -> Any:
     with nonet.no_grad():
         return module(*inputs)
@@ -303,6 +342,7 @@ def step_cases() -> Iterator[Case]:
 def cases() -> Iterator[Case]:
     yield from step_cases()
     yield from recurrent_cases()
+    yield from attention_cases()
     yield from memory_cases()
     yield from conv_cases()
     yield from matmul_cases()

@@ -60,7 +60,7 @@ def test_a_command_that_fails_or_takes_too_long(tmp_path, monkeypatch):
     assert "slow" not in session.results["steps"]
 
 
-@pytest.mark.parametrize("kind", ["matmul", "conv", "memory", "recurrent", "step"])
+@pytest.mark.parametrize("kind", ["matmul", "conv", "memory", "recurrent", "attention", "step"])
 def test_cases_on_the_cpu(kind, tmp_path, monkeypatch):
     """Small ones of every kind, on the CPU of both libraries: verified, timed, saved, and resumed."""
     pytest.importorskip("torch")
@@ -72,6 +72,7 @@ def test_cases_on_the_cpu(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(bench_cuda, "MATRICES", [(5, 6, 7)])
     monkeypatch.setattr(bench_cuda, "CONVOLUTIONS", [(2, 3, 9, 4, 3, 2)])
     monkeypatch.setattr(bench_cuda, "SEQUENCES", [(5, 2, 7)])
+    monkeypatch.setattr(bench_cuda, "ATTENTIONS", [(1, 2, 9, 8)])
     if kind == "memory":
         skipped = ("x16384", "x4096", "x1048576", "x112", "32000", "50000", "28 M")
         cases = [c for c in bench_cuda.memory_cases() if not any(word in c.name for word in skipped)]

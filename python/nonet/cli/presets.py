@@ -579,7 +579,7 @@ PRESETS: dict[str, Preset] = {
             files=("folder",),
             architecture="CycleGAN",
             arguments={
-                # No identity loss: what is already of B is nearly black, what is of A white, and it would forbid to invert.
+                # No identity loss: what is of B already is nearly black, what is of A white; it would forbid inverting.
                 "digits": {"width": 16, "blocks": 1, "kernel": 3, "down": 0, "identity": 0.0},
                 "folder": {"width": 32, "blocks": 3, "kernel": 7},
             },
