@@ -34,12 +34,13 @@ def sequences(rng: np.random.Generator, count: int, length: int) -> tuple[np.nda
 class Adder(nn.Module):
     """A recurrent layer, and a linear map of its last output."""
 
-    def __init__(self, cell: str, hidden: int) -> None:
+    def __init__(self, cell: str, hidden: int, length: int) -> None:
         self.rnn = CELLS[cell](2, hidden, batch_first=True)
         self.head = nn.Linear(hidden, 1)
-        if cell == "lstm":  # remember at first (Gers et al. 2000)
+        if cell == "lstm":  # units that remember for 1 to `length` steps at first (Tallec & Ollivier 2018)
+            times = np.log(np.linspace(1, length - 1, hidden, dtype=np.float32))
             with self.rnn.bias_ih_l0.mutable() as bias:
-                bias[hidden : 2 * hidden] = 2
+                bias[:hidden], bias[hidden : 2 * hidden] = -times, times
 
     def forward(self, x: nonet.Tensor) -> nonet.Tensor:
         out, _ = self.rnn(x)
@@ -59,7 +60,7 @@ def train(cell: str, args: argparse.Namespace) -> float:
     """Trains one network and returns its last error."""
     nonet.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    model = Adder(cell, args.hidden)
+    model = Adder(cell, args.hidden, args.length)
     optimizer = nonet.optim.Adam(model.parameters(), lr=args.lr)
     test, wanted = sequences(np.random.default_rng(2**32), 2000, args.length)
     error = float("nan")
