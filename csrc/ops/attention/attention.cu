@@ -464,8 +464,8 @@ void backward(Stream stream, const Attention& a, const AttentionGradient& g, flo
   });
 }
 
-void store(Stream stream, bool is_bfloat16, const void* x, const HeadView& view, int64_t batch, int64_t heads,
-           int64_t rows, int64_t size, void* cache, int64_t capacity, int64_t position) {
+void store_rows(Stream stream, bool is_bfloat16, const void* x, const HeadView& view, int64_t batch, int64_t heads,
+                int64_t rows, int64_t size, void* cache, int64_t capacity, int64_t position) {
   const auto as = [&](auto unit) {
     using U = decltype(unit);
     run_elements(stream, batch * heads * rows * size, Store<U>{}, static_cast<const U*>(x), view, batch, heads, rows,
@@ -476,6 +476,6 @@ void store(Stream stream, bool is_bfloat16, const void* x, const HeadView& view,
 
 }  // namespace
 
-NONET_DEVICE_TABLE(AttentionDevice, simt, {forward, backward, store});
+NONET_DEVICE_TABLE(AttentionDevice, simt, {forward, backward, store_rows});
 
 }  // namespace nonet::NONET_CUDA_NS
