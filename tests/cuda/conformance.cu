@@ -195,9 +195,9 @@ struct Tma {
         if constexpr (move == Move::add) {
           tma_reduce_add(&map, s, 3 * piece, 5);
         } else if constexpr (rank == 2) {
-          tma_store(&map, s, -piece, 3);
+          tma_store(&map, s, 3 * piece, 3);
         } else {
-          tma_store(&map, s, piece, -2, 1);
+          tma_store(&map, s, piece, 9, 1);
         }
         bulk_commit();
         bulk_wait<0>();

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import each_isa, use_isa, use_place, use_threads
+from helpers import GPU, each_isa, use_isa, use_place, use_threads
 from nonet import nn
 from nonet.nn.utils.rnn import (
     PackedSequence,
@@ -248,7 +248,7 @@ STREAMED = (
 @pytest.mark.parametrize("make", STREAMED)
 def test_layers_on_a_device(make):
     """Lengths, packing, dropout between layers and steps, all against the CPU."""
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         layer, x, lengths = make(), random(4, 3, 5), np.array([2, 4, 0])
         results = []
         for place in ("cpu", device):
@@ -271,7 +271,7 @@ def test_layers_on_a_device(make):
 
 
 def test_cells_on_a_device():
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         for cell in (nn.RNNCell(5, 7), nn.LSTMCell(5, 7), nn.GRUCell(5, 7)):
             x = random(3, 5)
             want = states(cell(x))

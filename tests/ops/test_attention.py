@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_isa, use_isa, use_place, use_threads
+from helpers import EPS, GPU, check_op, each_isa, use_isa, use_place, use_threads
 from nonet.nn import functional as F
 from nonet.ops.attention import KeyValueCache, attention
 from reference import attention as ref
@@ -346,7 +346,7 @@ def test_bad_input():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dropout_on_a_device(dtype):
     """The same pairs are dropped, in the forward and the backward pass."""
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         packed, bias, dy = draw((2, 70, 3 * 4 * 20), (1, 4, 70, 70), (2, 70, 80))
         results = []
         for place in ("cpu", device):
@@ -361,11 +361,11 @@ def test_dropout_on_a_device(dtype):
             np.testing.assert_allclose(got, want, rtol=error, atol=error * np.abs(want).max())
 
 
-@pytest.mark.parametrize("place", ["cpu", "emulator"])
+@pytest.mark.parametrize("place", ["cpu", GPU])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_cache(place, dtype):
     """Queries on what a cache holds, one after the other and some at a time."""
-    with use_place(place if place == "emulator" else nonet._core.isa()) as device:
+    with use_place(place if place == GPU else nonet._core.isa()) as device:
         packed = nonet.tensor(draw((2, 30, (4 + 2 * 2) * 12))[0], dtype=dtype, device=device)
         want = attention(packed, heads=4, kv_heads=2, causal=True).cpu().to("float32").numpy()
         cache = KeyValueCache(2, 2, 32, 12, dtype=dtype, device=device)
@@ -384,7 +384,7 @@ def test_cache(place, dtype):
 
 
 def test_large_heads_on_a_device():
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         q = nonet.tensor(np.zeros((1, 1, 2, 257)), device=device)
         with pytest.raises(ValueError, match="on a device heads have at most 256 elements, got 257 and 257"):
             F.scaled_dot_product_attention(q, q, q)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nonet
-from helpers import EPS, check_op, each_isa, each_place, use_isa, use_place, use_threads
+from helpers import EPS, GPU, check_op, each_isa, each_place, use_isa, use_place, use_threads
 from nonet import nn
 from nonet.nn import functional as F
 from nonet.ops.ctc import ctc_beam_decode, ctc_greedy_decode
@@ -239,7 +239,7 @@ def test_beam_of_long_and_impossible_sequences():
 def test_a_label_that_is_no_class_gives_nan_on_a_device():
     x, labels = sample(6, 2, 4, 0, 2)
     labels[1, 0] = 7
-    with use_place("emulator") as device:
+    with use_place(GPU) as device:
         given = nonet.tensor(x.astype(np.float32), requires_grad=True, device=device)
         loss = F.ctc_loss(given, nonet.tensor(labels, device=device), [6, 6], [2, 2], reduction="none")
         nonet.sum(loss).backward()

@@ -217,10 +217,18 @@ static void start_store(std::function<void(const Clock&, bool)> read) {
   });
 }
 
+// A store may reach beyond the ends of an array, where it is cut, but not begin ahead of it: an H200 stops it.
+static void check_not_ahead(std::initializer_list<int> at, const std::string& name) {
+  for (const int coordinate : at) {
+    if (coordinate < 0) fail(name + ": a coordinate is " + std::to_string(coordinate) + ", expected none below 0");
+  }
+}
+
 void tma_store(const TensorMap* tensor_map, const void* shared, bool add, std::initializer_list<int> at, Site) {
   const char* name = add ? "tma_reduce_add" : "tma_store";
   const Map map = map_of(tensor_map, at.size(), name);
   check_innermost(map, *at.begin(), name);
+  check_not_ahead(at, name);
   check_aligned(shared, 128);
   auto* from = static_cast<unsigned char*>(const_cast<void*>(shared));
   start_store([=, at = std::vector<int>(at), thread = current](const Clock& ordered, bool copies) {

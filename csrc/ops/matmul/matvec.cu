@@ -144,26 +144,16 @@ struct Columns {
     const int64_t at = (x.plan.lines_are_rows ? place.at[0] : place.at[1]) + line;
     const int64_t thin_at = (x.plan.lines_are_rows ? place.at[1] : place.at[0]);
     Four sum[count] = {};
-    constexpr int ahead = 4;  // rows that are on their way at a time
-    for (int64_t k = place.from + warp_index(); k < place.to; k += ahead * warps) {
-      Four w[ahead];
+    NONET_UNROLL
+    for (int64_t k = place.from + warp_index(); k < place.to; k += warps) {
+      const Four w = load_four(wide.data, at + k * wide.k_step, wide.is_bfloat16, columns, wide.packs);
       NONET_UNROLL
-      for (int j = 0; j < ahead; ++j) {
-        const bool there = k + j * warps < place.to;
-        w[j] =
-            load_four(wide.data, at + (k + j * warps) * wide.k_step, wide.is_bfloat16, there ? columns : 0, wide.packs);
-      }
-      NONET_UNROLL
-      for (int j = 0; j < ahead; ++j) {
-        if (k + j * warps >= place.to) break;
+      for (int s = 0; s < count; ++s) {
+        if (s >= x.count) break;
+        const int64_t own = thin_at + s * thin.line_step + k * thin.k_step;
+        const float v = load_four(thin.data, own, thin.is_bfloat16, 1, false)[0];
         NONET_UNROLL
-        for (int s = 0; s < count; ++s) {
-          if (s >= x.count) break;
-          const int64_t own = thin_at + s * thin.line_step + (k + j * warps) * thin.k_step;
-          const float v = load_four(thin.data, own, thin.is_bfloat16, 1, false)[0];
-          NONET_UNROLL
-          for (int i = 0; i < 4; ++i) sum[s][i] = fmaf(w[j][i], v, sum[s][i]);
-        }
+        for (int i = 0; i < 4; ++i) sum[s][i] = fmaf(w[i], v, sum[s][i]);
       }
     }
     float* shared = shared_memory<float>();
