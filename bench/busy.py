@@ -74,7 +74,9 @@ def steps(wanted: Callable[[str], bool]) -> Iterator[tuple[str, list[Callable[[]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m nonet.bench.busy", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m nonet.bench.busy", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("parts", nargs="*", help="conv, models (default: both)")
     parser.add_argument("--only", default="*", help="patterns of cases, separated by commas")
     parser.add_argument("--seconds", type=float, default=0.3, help="per contestant")

@@ -406,16 +406,16 @@ def test_mnist(here, capsys):
     assert record["data"] == "mnist" and record["params"] == 669_706 and record["value"] > 0.8
 
 
-# Without files, and without the search through a thousand translations.
-_QUICK = [p.name for p in PRESETS.values() if p.sets[0] not in p.files and p.task != "translate"]
+# Without files, and without the search through a thousand translations: the last preset of each task.
+_QUICK = {p.task: p.name for p in PRESETS.values() if p.sets[0] not in p.files and p.task != "translate"}
 
 
-@pytest.mark.parametrize("preset", _QUICK)
+@pytest.mark.parametrize("preset", _QUICK.values())
 def test_the_number_of_threads_does_not_matter(here, preset):
     files = []
-    for count in (1, 2, 3):
+    for count in (1, 3):
         with use_threads(count):
-            few = ["--steps", "2", "--batch-size", "8"] if preset == "resnet18" else ["--steps", "5"]
+            few = ["--steps", "2", "--batch-size", "8"]
             assert main(["train", preset, *few, "--out", str(count)]) == 0
         files.append((here / str(count) / "model.safetensors").read_bytes())
-    assert files[0] == files[1] == files[2]
+    assert files[0] == files[1]
