@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,9 @@ class Tokenizer:
 
 def _library() -> Any:
     try:
-        import tokenizers
-        from tokenizers import decoders, models, pre_tokenizers, trainers  # noqa: F401
+        library = importlib.import_module("tokenizers")
+        for part in ("decoders", "models", "pre_tokenizers", "trainers"):
+            importlib.import_module(f"tokenizers.{part}")
     except ImportError as error:
         raise MissingExtraError("tokenizers need the extra `text` (pip install 'nonet[text]')") from error
-    return tokenizers
+    return library
