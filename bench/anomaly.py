@@ -47,6 +47,7 @@ def accuracies(
     )
     optimizer = optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     steps = epochs * (len(learned) // BATCH)
+    batches = iter(())
     for step in range(steps):
         if step % (len(learned) // BATCH) == 0:
             batches = iter(np.split(rng.permutation(learned), range(BATCH, len(learned), BATCH)))
