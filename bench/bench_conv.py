@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from nonet.bench.bench_matmul import EPS, PATIENCE, TOLERANCES
 from nonet.bench.conv_cases import CASES, Case, Layer, Results, Work
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant
-from nonet.bench.opponents import lowest, with_precision
+from nonet.bench.opponents import Side, Trial, lowest, with_precision
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 
@@ -106,33 +105,6 @@ def _row(case: Work, mode: str, side: Side, timing: Any, options: Options) -> Ro
 
 
 # ------------------------------------------------------------------------------------------------ contestants
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A call to time, and what it computed."""
-
-    call: Callable[[], Any]
-    results: Callable[[Any], Results]
-
-    def __call__(self) -> Results:
-        return self.results(self.call())
-
-
-@dataclass(frozen=True)
-class Side:
-    """A library at a precision, in a layout."""
-
-    library: str
-    variant: str
-    dtype: str
-    precision: str
-    make: Callable[[Work, str, np.ndarray, np.ndarray, Sequence[np.ndarray]], Trial]
-    before: Callable[[], Any] | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.library} {self.variant}"
 
 
 def _sides(case: Work, options: Options) -> Iterator[Side]:

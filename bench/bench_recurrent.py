@@ -24,7 +24,7 @@ from nonet import _core
 from nonet.bench.bench_matmul import PATIENCE
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant
-from nonet.bench.opponents import lowest, with_precision
+from nonet.bench.opponents import Side, Trial, lowest, with_precision
 from nonet.bench.recurrent_reference import GATES, Results, expected
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
@@ -132,33 +132,6 @@ def _row(case: Case, mode: str, side: Side, timing: Any, options: Options) -> Ro
 
 
 # ------------------------------------------------------------------------------------------------ contestants
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A call to time, and what it computed."""
-
-    call: Callable[[], Any]
-    results: Callable[[Any], Results]
-
-    def __call__(self) -> Results:
-        return self.results(self.call())
-
-
-@dataclass(frozen=True)
-class Side:
-    """A library at a precision."""
-
-    library: str
-    variant: str
-    dtype: str
-    precision: str
-    make: Callable[[Case, str, np.ndarray, np.ndarray, Sequence[np.ndarray]], Trial]
-    before: Callable[[], Any] | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.library} {self.variant}"
 
 
 def _sides(options: Options) -> Iterator[Side]:

@@ -1,4 +1,4 @@
-"""The libraries that nonet is set against: finding them, their thread counts, nonet's own precisions."""
+"""The libraries that nonet is set against: finding them, their thread counts, their trials, nonet's own precisions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from nonet.bench.errors import BenchError
 
 __all__ = [
     "OPPONENTS",
+    "Side",
+    "Trial",
     "check_opponents",
     "precisions",
     "restoring_precision",
@@ -118,3 +121,30 @@ def restoring_precision() -> Iterator[None]:
     finally:
         if setter is not None:
             setter(before)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A call to time, and what it computed."""
+
+    call: Callable[[], Any]
+    results: Callable[[Any], Any]
+
+    def __call__(self) -> Any:
+        return self.results(self.call())
+
+
+@dataclass(frozen=True)
+class Side:
+    """A library at a precision, which makes the trials of a family's cases."""
+
+    library: str
+    variant: str
+    dtype: str
+    precision: str
+    make: Callable[..., Trial]
+    before: Callable[[], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.library} {self.variant}"

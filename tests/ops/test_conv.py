@@ -146,9 +146,11 @@ def test_tiles_hand_on_what_is_not_finite(value):
     for highest, ieee in zip(*results, strict=True):
         finite = np.isfinite(ieee)
         assert not finite.all()
-        # Tiles of bfloat16 terms (AMX) leave to multiply-adds what is theirs, other sums have another order.
         np.testing.assert_array_equal(highest[~finite], ieee[~finite])
-        np.testing.assert_allclose(highest[finite], ieee[finite], rtol=1e-4, atol=1e-4)
+        if nonet._core.isa() == "amx":  # products of terms, whose tiles sum in another order
+            np.testing.assert_allclose(highest[finite], ieee[finite], rtol=1e-4, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(highest, ieee)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (200, 3, 3, 3)])

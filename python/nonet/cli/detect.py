@@ -31,6 +31,12 @@ from nonet.cli.scenes import (
     picture_scale,
     read_picture,
 )
+from nonet.cli.scenes import (
+    describe as describe,
+)
+from nonet.cli.scenes import (
+    input_shape as input_shape,
+)
 from nonet.cli.tasks import Job, Options
 from nonet.models.detector import decode_boxes, detection_loss, encode_boxes
 from nonet.nn import Module
@@ -176,16 +182,6 @@ def evaluate(
     model = models.load_model(args.checkpoint).to(device=args.device or "cpu")
     results = measure(model, scenes.test, image, classes)
     return {**results, "floor": floor(scenes.train, scenes.test), "samples": len(scenes.test)}
-
-
-def describe(preset: ScenePreset, name: str) -> tuple[Module, tuple[int, ...]]:
-    canvas = preset.canvas[name]
-    return models.build(preset.architecture, **preset.arguments[name]), (3, canvas, canvas)
-
-
-def input_shape(metadata: dict[str, str], path: str) -> tuple[int, ...]:
-    canvas = SceneInput.from_metadata(metadata, path).canvas
-    return (3, canvas, canvas)
 
 
 def predict(args: argparse.Namespace, metadata: dict[str, str]) -> None:

@@ -190,3 +190,14 @@ def output_paths(folder: str | None, names: Sequence[str], ending: str) -> list[
             path, number = Path(folder) / f"{Path(name).stem}.{number}{ending}", number + 1
         paths.append(path)
     return paths
+
+
+# ---- parts of both tasks as `nonet.cli.tasks` has them
+def describe(preset: ScenePreset, name: str) -> tuple[Module, tuple[int, ...]]:
+    canvas = preset.canvas[name]
+    return models.build(preset.architecture, **preset.arguments[name]), (3, canvas, canvas)
+
+
+def input_shape(metadata: dict[str, str], path: str) -> tuple[int, ...]:
+    canvas = SceneInput.from_metadata(metadata, path).canvas
+    return (3, canvas, canvas)
