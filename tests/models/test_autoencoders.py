@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nonet
+from helpers import GPU, why_no_gpu
 from nonet import models, nn, optim
 from nonet.models import VAE, Autoencoder, ConvAutoencoder, ConvVAE, corrupt, kl_divergence, vae_loss
 
@@ -138,3 +139,21 @@ def test_faults():
         corrupt(np.zeros(3, np.float32), -1)
     with pytest.raises(ValueError, match=r"calibrate: quantile must be in \(0, 1\], got 0"):
         Autoencoder((5,)).calibrate(np.zeros((2, 5), np.float32), 0)
+
+
+@pytest.mark.parametrize("make", [Autoencoder, ConvAutoencoder, VAE, ConvVAE])
+def test_a_device_gives_what_the_cpu_gives(make):
+    if reason := why_no_gpu():
+        pytest.skip(reason)
+    x, variational = rows(5, (1, 8, 8)), make in (VAE, ConvVAE)
+    labels = (np.array([0, 1, 2, 0, 1]),) if variational else ()
+    model = make((1, 8, 8), codes=3, **({"classes": 3} if variational else {}))
+    want = [model.features(x, *labels), model.reconstructed(x, *labels)]
+    model.to(GPU)
+    found = [model.features(x, *labels), model.reconstructed(x, *labels)]
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    if variational:
+        nonet.manual_seed(0)
+        assert np.isfinite(model.log_likelihood(x, *labels, draws=2)).all()
+        assert model.sample(2, np.array([0, 1]), seed=0).shape == (2, 1, 8, 8)

@@ -102,13 +102,16 @@ class Variational(nn.Module):
 
     def decoded(self, codes: TensorLike, labels: TensorLike | None = None) -> np.ndarray:
         """The pixels' means [N, *shape] for codes [N, codes]."""
-        z = as_tensor(codes)
+        device = self.head.weight.device
+        z = as_tensor(codes, device=device)
         before = self.training
         self.eval()
         try:
             with no_grad():
                 parts = [
-                    np.asarray(sigmoid(self.decode(z[i : i + _BATCH], _part(labels, i)).float()).cpu())
+                    np.asarray(
+                        sigmoid(self.decode(z[i : i + _BATCH], _part(labels, i, device)).float()).cpu()
+                    )
                     for i in range(0, len(z), _BATCH)
                 ]
         finally:
@@ -117,13 +120,14 @@ class Variational(nn.Module):
 
     def features(self, x: TensorLike, labels: TensorLike | None = None) -> np.ndarray:
         """The means [N, codes] of the codes of samples [N, *shape]."""
-        rows = as_tensor(x)
+        device = self.head.weight.device
+        rows = as_tensor(x, device=device)
         before = self.training
         self.eval()
         try:
             with no_grad():
                 parts = [
-                    np.asarray(self.encode(rows[i : i + _BATCH], _part(labels, i))[0].float().cpu())
+                    np.asarray(self.encode(rows[i : i + _BATCH], _part(labels, i, device))[0].float().cpu())
                     for i in range(0, len(rows), _BATCH)
                 ]
         finally:
@@ -147,14 +151,15 @@ class Variational(nn.Module):
         Burda, Grosse, Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. Draws come from the default
         generator.
         """
-        rows = as_tensor(x, device=self.head.weight.device)
+        device = self.head.weight.device
+        rows = as_tensor(x, device=device)
         before = self.training
         self.eval()
         weights = np.empty((draws, len(rows)))
         try:
             with no_grad():
                 for i in range(0, len(rows), _BATCH):
-                    part, known = rows[i : i + _BATCH], _part(labels, i)
+                    part, known = rows[i : i + _BATCH], _part(labels, i, device)
                     mean, log_variance = self.encode(part, known)
                     for k in range(draws):
                         weights[k, i : i + _BATCH] = self._weight(part, known, mean, log_variance)
@@ -179,8 +184,8 @@ class Variational(nn.Module):
         return randn(count, self.codes, generator=generator, device=self.head.weight.device)
 
 
-def _part(labels: TensorLike | None, start: int) -> Tensor | None:
-    return None if labels is None else as_tensor(labels)[start : start + _BATCH]
+def _part(labels: TensorLike | None, start: int, device: str) -> Tensor | None:
+    return None if labels is None else as_tensor(labels, device=device)[start : start + _BATCH]
 
 
 class VAE(Variational):
