@@ -154,6 +154,43 @@ def test_clipping():
             np.testing.assert_array_equal(z, np.clip(x, np.float32(-0.01), np.float32(0.01)))
 
 
+def test_weight_noise():
+    """Gradients are those of noisy matrices, which are themselves again afterwards; vectors have none."""
+
+    class Watched(nn.Linear):
+        seen: list
+
+        def forward(self, x):
+            self.seen.append((self.weight.numpy().copy(), self.bias.numpy().copy()))
+            return super().forward(x)
+
+    nonet.manual_seed(0)
+    model = Watched(4, 3)
+    model.seen = []
+    before = model.weight.numpy().copy(), model.bias.numpy().copy()
+    recorder = _Recorder(model)
+    make(
+        model=model,
+        optimizer=recorder,
+        scheduler=None,
+        epochs=40,
+        transform=None,
+        validation=None,
+        weight_noise=0.1,
+        metrics=(),
+    ).fit()
+    weights = np.stack([w for w, _ in model.seen])
+    assert len(weights) > 100
+    np.testing.assert_array_equal(model.weight.numpy(), before[0])
+    assert all((b == before[1]).all() for _, b in model.seen)
+    noise = weights - before[0]
+    assert abs(noise.mean()) < 0.02 and noise.std() == pytest.approx(0.1, rel=0.1)
+    still = _gradients()
+    assert any((a != b).any() for a, b in zip(_gradients(weight_noise=0.1)[0], still[0], strict=True))
+    for a, b in zip(_gradients(weight_noise=0.0)[0], still[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_schedules():
     trainer = make(epochs=2)
     assert trainer.fit().history[-1]["lr"] == pytest.approx(0.02 / 1.8)
@@ -302,6 +339,7 @@ def test_several_inputs():
         ({"monitor": "f1"}, "monitor must be one of loss, accuracy, got 'f1'"),
         ({"clip_norm": 0.0}, "clip_norm must be above 0"),
         ({"clip_value": float("nan")}, "clip_value must be above 0"),
+        ({"weight_noise": -0.1}, "weight_noise must be at least 0"),
         ({"patience": 1, "validation": None}, "patience needs validation data"),
         ({"patience": 1, "keep": "last"}, "patience needs"),
     ],

@@ -28,6 +28,7 @@ class Preset:
     rates              other rates than `lr`, by data set
     betas              of AdamW
     clip_norm          limit of the gradients' norm
+    weight_noise       standard deviation of noise on the weights in training, by data set
     keep               which parameters are reported: the "last", or the "best" on the validation part
     validation         share of the training part that is cut off for validation
     """
@@ -46,6 +47,7 @@ class Preset:
     constant: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = None
+    weight_noise: Mapping[str, float] = field(default_factory=dict)
     keep: str = "last"
     validation: float = 0.1
     metric: str

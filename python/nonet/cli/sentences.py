@@ -26,18 +26,29 @@ from nonet.train.log import to_json
 _BATCH = 100
 _WORDS = 4000  # so that a model can be described without its data
 _CLASSES = 6
+_SIZES = (
+    "width",
+    "layers",
+    "heads",
+    "inner",
+    "activation",
+    "eps",
+)  # those of the checkpoint that it begins with
 
 
 def prepare(preset: SequencePreset, options: Options, directory: str | None) -> Job:
     sets = _load(options.data, directory)
     block = positions = preset.block[options.data]
+    sizes = dict(preset.arguments[options.data])
     if options.init is None:
         lines = [tokens(line) for line in sets.train[0]]
         vocab = WordVocab.from_texts(lines, preset.least[options.data], extra=EXTRA)
     else:  # the words that the checkpoint's model knows
         vocab = vocab_of(io.load_metadata(options.init), options.init)
-        positions = vars(models.load_model(options.init))["arguments"]["positions"]
+        given = vars(models.load_model(options.init)).get("arguments", {})
+        positions = given.get("positions", positions)
         block = min(block, positions)
+        sizes |= {name: given[name] for name in _SIZES if name in given}
     nonet.manual_seed(options.seed)
     model: Any = models.build(
         preset.architecture,
@@ -46,7 +57,7 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
         types=1,
         head="classify",
         classes=len(sets.classes),
-        **preset.arguments[options.data],
+        **sizes,
     )
     rows, labels = _encoded(sets.train[0], vocab, block), sets.train[1]
     numbers = data.ArrayDataset(np.arange(len(rows)), labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,7 +13,8 @@ import nonet
 from nonet import io
 from nonet.nn import Module
 from nonet.nn.utils import clip_grad_norm_, clip_grad_value_
-from nonet.tensor import Tensor, as_tensor
+from nonet.ops.random import randn
+from nonet.tensor import Tensor, as_tensor, no_grad
 from nonet.train.diagnose import NonFiniteError, bad_value, first_bad
 
 Group = Sequence[Sequence[Tensor]]
@@ -39,11 +41,13 @@ class Engine:
         accumulate: int,
         context: Callable[[], AbstractContextManager[Any]],
         after: Callable[[Module], None] | None = None,
+        weight_noise: float = 0.0,
     ) -> None:
         self.model, self.loss, self.optimizer, self.train = model, loss, optimizer, train
         self.inputs, self.scheduler, self.per_step = inputs, scheduler, per_step
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.accumulate, self.context, self.after = accumulate, context, after
+        self.weight_noise = weight_noise
         self._parameters = list(model.parameters())
         self._norm: Tensor | None = None  # of the last step's gradients, before they were clipped
 
@@ -75,11 +79,30 @@ class Engine:
         self.optimizer.zero_grad()
         total = sum(len(batch[0]) for batch in group)
         losses: list[tuple[Tensor, int]] = []
-        for batch in group:
-            _, loss = self.forward(batch)
-            loss.backward(None if len(group) == 1 else np.float32(len(batch[0]) / total))
-            losses.append((loss.detach(), len(batch[0])))
+        with self._noise():
+            for batch in group:
+                _, loss = self.forward(batch)
+                loss.backward(None if len(group) == 1 else np.float32(len(batch[0]) / total))
+                losses.append((loss.detach(), len(batch[0])))
         return losses
+
+    @contextlib.contextmanager
+    def _noise(self) -> Iterator[None]:
+        """Adds noise to the weights, and takes it away again."""
+        if not self.weight_noise:
+            yield
+            return
+        matrices = [p for p in self._parameters if p.ndim > 1]
+        with no_grad():
+            kept = [p.clone() for p in matrices]
+            for p in matrices:
+                p.copy_(p + self.weight_noise * randn(*p.shape, device=p.device))
+        try:
+            yield
+        finally:
+            with no_grad():
+                for p, value in zip(matrices, kept, strict=True):
+                    p.copy_(value)
 
     def update(self) -> None:
         if self.clip_norm is not None:

@@ -43,6 +43,9 @@ class Trainer:
     metrics                  evaluated on the validation part after every epoch; see `Metric`
     scheduler                stepped every "epoch" or "step" (`schedule`); ReduceLROnPlateau gets the monitored value
     clip_norm, clip_value    limit of the gradients' norm, of their elements
+    weight_noise             standard deviation of the noise that all matrices of weights have in every step of training
+                             (Graves, "Practical variational inference for neural networks", NIPS 2011); not with
+                             several optimizers
     accumulate               batches per step; gradients are weighted by samples, so that k batches of b samples move
                              the parameters as one batch of k * b does
     monitor, patience, keep  the validation quantity to judge by ("loss", or a metric's name: the default is the first
@@ -85,6 +88,7 @@ class Trainer:
         schedule: str = "epoch",
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        weight_noise: float = 0.0,
         accumulate: int = 1,
         monitor: str | None = None,
         patience: int | None = None,
@@ -113,7 +117,13 @@ class Trainer:
         self.run_metadata = dict(run_metadata or {})
         self.progress, self.tensorboard = progress, tensorboard
         self.position = Position()
-        self._check_arguments({"accumulate": accumulate, "inputs": inputs}, clip_norm, clip_value)
+        self._check_arguments(
+            {"accumulate": accumulate, "inputs": inputs},
+            clip_norm,
+            clip_value,
+            weight_noise,
+            not callable(loss),
+        )
         settings: dict[str, Any] = {
             "inputs": inputs,
             "scheduler": scheduler,
@@ -123,6 +133,7 @@ class Trainer:
             "accumulate": accumulate,
             "context": context,
             "after": after_update,
+            "weight_noise": weight_noise,
         }
         self.engine = (
             Engine(model, loss, optimizer, train, **settings)
@@ -141,7 +152,12 @@ class Trainer:
         self._snapshot: tuple[int, Any] = (0, None)
 
     def _check_arguments(
-        self, counts: dict[str, Any], clip_norm: float | None, clip_value: float | None
+        self,
+        counts: dict[str, Any],
+        clip_norm: float | None,
+        clip_value: float | None,
+        weight_noise: float,
+        players: bool,
     ) -> None:
         for name in ("epochs", "steps", "patience", "checkpoint_every", "log_every"):
             counts[name] = getattr(self, name)
@@ -162,6 +178,10 @@ class Trainer:
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None and not limit > 0:
                 raise ValueError(f"Trainer: {name} must be above 0, got {limit!r}")
+        if not (0 <= weight_noise < math.inf):
+            raise ValueError(f"Trainer: weight_noise must be at least 0, got {weight_noise!r}")
+        if weight_noise and players:
+            raise ValueError("Trainer: weight_noise is for one loss and one optimizer")
         if self.patience is not None and (self.validation is None or self.keep != "best"):
             raise ValueError("Trainer: patience needs validation data and keep='best'")
 
