@@ -325,6 +325,18 @@ def test_allocator_aligns_reuses_and_counts():
     assert nonet.memory_stats()["cached"] == 0
 
 
+def test_freed_memory_of_one_size_is_given_up_for_another():
+    nonet.empty_cache()
+    nonet.reset_peak_memory()
+    mebi = 1 << 20
+    for size in (3, 4, 5, 6):  # classes of their own: none finds a block of the others
+        arrays = [nonet.zeros(size * mebi // 4) for _ in range(240 // size)]
+        stats = nonet.memory_stats()
+        assert stats["in_use"] + stats["cached"] <= stats["peak"] + 64 * mebi
+        del arrays
+    nonet.empty_cache()
+
+
 def test_alien_dlpack_deleter_runs_once():
     """A producer written against the C structures: its deleter runs when the last tensor is gone, once."""
     calls = []

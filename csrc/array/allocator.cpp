@@ -1,6 +1,7 @@
 #include "array/allocator.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <bit>
@@ -15,6 +16,8 @@ namespace {
 
 constexpr int64_t min_cached = int64_t{64} << 20;
 constexpr int64_t largest = int64_t{1} << 46;
+constexpr int64_t mapped =
+    int64_t{1} << 20;  // from here on in mappings of their own, which free() would keep for itself
 
 struct OutOfMemory : std::bad_alloc {
   explicit OutOfMemory(std::string text) : text(std::move(text)) {}
@@ -36,6 +39,11 @@ Class class_of(int64_t bytes) {
   return {8 + (shift - 1) * 4 + static_cast<int>(top) - 5, static_cast<int64_t>(top << shift) * 64};
 }
 
+int64_t bytes_of(int index) {
+  if (index < 8) return int64_t{64} * (index + 1);
+  return (int64_t{(index - 8) % 4 + 5} << ((index - 8) / 4 + 1)) * 64;
+}
+
 // The emulator gives every array memory of its own, of the exact size, so that an access beside it is caught.
 bool caches(Device device) {
   return device != Device::emulator;
@@ -49,15 +57,37 @@ int64_t held(Device device, int64_t bytes) {
 
 void* Allocator::fresh(int64_t bytes) {
   if (bytes > largest) return nullptr;
-  return device_ == Device::cpu ? std::aligned_alloc(64, bytes) : backend(device_).allocate(bytes);
+  if (device_ != Device::cpu) return backend(device_).allocate(bytes);
+  if (bytes < mapped) return std::aligned_alloc(64, bytes);
+  void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return block == MAP_FAILED ? nullptr : block;
 }
 
-void Allocator::give_back(void* block) {
-  device_ == Device::cpu ? std::free(block) : backend(device_).release(block);
+void Allocator::give_back(void* block, int64_t bytes) {
+  if (device_ != Device::cpu) {
+    backend(device_).release(block);
+  } else if (bytes < mapped) {
+    std::free(block);
+  } else {
+    munmap(block, bytes);
+  }
+}
+
+std::vector<std::pair<void*, int64_t>> Allocator::surplus() {
+  std::vector<std::pair<void*, int64_t>> blocks;
+  for (int index = static_cast<int>(free_.size()) - 1; index >= 0; --index) {
+    for (auto& list = free_[index]; !list.empty(); list.pop_back()) {
+      if (in_use_ + cached_ <= peak_ + min_cached) return blocks;
+      blocks.emplace_back(list.back(), bytes_of(index));
+      cached_ -= bytes_of(index);
+    }
+  }
+  return blocks;
 }
 
 void* Allocator::allocate(int64_t bytes) {
   const int64_t size = held(device_, bytes);
+  std::vector<std::pair<void*, int64_t>> unneeded;
   {
     const std::lock_guard lock(mutex_);
     in_use_ += size;
@@ -68,7 +98,11 @@ void* Allocator::allocate(int64_t bytes) {
       cached_ -= size;
       return block;
     }
+    // Activations, gradients and moments differ in size: what the classes of some keep must not add up with the others.
+    // Not on a GPU, where giving memory back waits for all work.
+    if (device_ == Device::cpu) unneeded = surplus();
   }
+  for (const auto& [block, size_of_it] : unneeded) give_back(block, size_of_it);
   if (void* block = fresh(size)) return block;
   empty();
   if (void* block = fresh(size)) return block;
@@ -95,14 +129,14 @@ void Allocator::release(void* block, int64_t bytes) {
       return;
     }
   }
-  give_back(block);
+  give_back(block, size);
 }
 
 void Allocator::empty() {
   const std::lock_guard lock(mutex_);
-  for (auto& list : free_) {
-    for (void* block : list) give_back(block);
-    list.clear();
+  for (int index = 0; index < static_cast<int>(free_.size()); ++index) {
+    for (void* block : free_[index]) give_back(block, bytes_of(index));
+    free_[index].clear();
   }
   cached_ = 0;
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/device.h"
@@ -17,7 +18,8 @@ struct MemoryStats {
 };
 
 // Keeps freed blocks by size class. Sizes are rounded up to four classes per power of two, so at most a fifth of a
-// block is waste and a training step finds every block of the step before. On a GPU a freed block may be reused at
+// block is waste and a training step finds every block of the step before. On the host, memory that no class has is
+// taken from what other classes keep, beyond the largest use so far and 64 MiB. On a GPU a freed block may be reused at
 // once, since all work on it is in one stream.
 class Allocator {
  public:
@@ -34,7 +36,9 @@ class Allocator {
 
  private:
   void* fresh(int64_t bytes);
-  void give_back(void* block);
+  std::vector<std::pair<void*, int64_t>>
+  surplus();  // takes blocks of the largest classes out of the cache; the lock is held
+  void give_back(void* block, int64_t bytes);
 
   Device device_;
   std::mutex mutex_;

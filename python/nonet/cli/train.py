@@ -129,6 +129,8 @@ def _conclude(
     validation = last.get(f"validation_{preset.metric}", last.get("validation_loss"))
     if preset.keep == "best" and result.best is not None:
         validation = result.best
+    if validation is None:
+        validation = measured.get("validation")
     checkpoint = out / "model.safetensors"
     record = {
         "preset": preset.name,

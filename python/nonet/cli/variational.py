@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
 
     return Job(
         model.to(device=options.device),
-        vae_loss,
+        functools.partial(vae_loss, beta=preset.beta.get(options.data, 1.0)),
         data.DataLoader(pictures.train, options.batch_size, shuffle=True, seed=options.seed, transform=batch),
         data.DataLoader(pictures.validation, _BATCH, transform=as_it_is),
         [],
