@@ -123,8 +123,9 @@ def test_streams_keep_memory_flat():
 
 
 # ---- music
-def test_music_is_predicted_from_what_was_before():
-    model = models.MusicModel(6, hidden=5).eval()
+@pytest.mark.parametrize("embed", [0, 4])
+def test_music_is_predicted_from_what_was_before(embed):
+    model = models.MusicModel(6, hidden=5, embed=embed).eval()
     roll = (RNG.random((2, 8, 6)) < 0.3).astype(np.float32)
     y = values(model(roll, np.array([8, 5])))
     other = roll.copy()
@@ -219,6 +220,7 @@ def test_translators_learn():
         ("Forecaster", {"channels": 2, "horizon": 3}, (9, 2)),
         ("LanguageModel", {"vocabulary": 11}, (9,)),
         ("MusicModel", {}, (9, 88)),
+        ("MusicModel", {"embed": 5}, (9, 88)),
         ("SpeechRecognizer", {"inputs": 4, "classes": 3, "stride": 1}, (9, 4)),
         ("Seq2Seq", {"source_vocabulary": 9, "target_vocabulary": 8}, (9,)),
     ],

@@ -568,7 +568,7 @@ PRESETS: dict[str, Preset] = {
                 },
             },
             resize={"digits": (16, 16), "folder": (32, 32)},
-            epochs={"digits": 100, "mnist": 5, "folder": 5},
+            epochs={"digits": 100, "mnist": 5, "folder": 20},
             batch_size={"digits": 64, "mnist": 128, "folder": 64},
             lr=2e-4,
             betas=(0.5, 0.999),

@@ -247,25 +247,35 @@ class LanguageModel(nn.Module):
 class MusicModel(nn.Module):
     """Which keys sound next: piano rolls [B, T, keys] of 0 and 1 to logits [B, T, keys] of each frame's keys.
 
-    The network is given the frames before each one, of which the first has none. Recurrent layers `rnn`, dropout,
-    `head`. ValueError for arguments.
+    The network is given the frames before each one, of which the first has none: as they are, or with `embed` as so
+    many numbers that a matrix makes of their keys. Recurrent layers `rnn`, dropout, `head`. ValueError for arguments.
 
     lengths [B]: frames that count of each piece; default all.
     """
 
     def __init__(
-        self, keys: int = 88, hidden: int = 46, layers: int = 1, cell: str = "gru", dropout: float = 0.0
+        self,
+        keys: int = 88,
+        hidden: int = 46,
+        layers: int = 1,
+        cell: str = "gru",
+        dropout: float = 0.0,
+        embed: int = 0,
     ) -> None:
+        if embed < 0:
+            raise ValueError(f"MusicModel: embed must be at least 0, got {embed}")
         self.arguments: dict[str, Any] = {
             "keys": keys,
             "hidden": hidden,
             "layers": layers,
             "cell": cell,
             "dropout": dropout,
+            "embed": embed,
         }
         self.keys = keys
         self.drop = nn.Dropout(dropout)
-        self.rnn = layers_of("MusicModel", cell, keys, hidden, layers, dropout)
+        self.embed = nn.Linear(keys, embed, bias=False) if embed else nn.Identity()
+        self.rnn = layers_of("MusicModel", cell, embed or keys, hidden, layers, dropout)
         self.head = nn.Linear(hidden, keys)
 
     def forward(self, rolls: TensorLike, lengths: TensorLike | None = None) -> Tensor:
@@ -275,7 +285,7 @@ class MusicModel(nn.Module):
         steps = x.shape[1]
         first = as_tensor(np.zeros((x.shape[0], 1, self.keys), np.float32), device=x.device)
         before = cat([first, x[:, : steps - 1]], 1)
-        out, _ = self.rnn(before, lengths=lengths)
+        out, _ = self.rnn(self.embed(before), lengths=lengths)
         return self.head(self.drop(out))
 
     def generate(
@@ -289,7 +299,7 @@ class MusicModel(nn.Module):
         given = np.zeros((0, self.keys), np.float32) if prompt is None else prompt
         with no_grad():
             for step in range(len(given) + length):
-                y, state = self.rnn.step(frame, state)
+                y, state = self.rnn.step(self.embed(as_tensor(frame)), state)
                 if step < len(given):
                     frame = np.asarray(given[step : step + 1], np.float32)
                     continue
