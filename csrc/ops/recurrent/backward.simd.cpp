@@ -20,16 +20,28 @@ void fetch_kept(const Here<T>& s, int64_t i, int64_t j) {
   if (b.dy != nullptr) fetch_block((const T*)b.dy + row * b.dy_row + j);
 }
 
-// The product with W_hh of the step behind, for sequences that it had.
-template <class T, class Finish>
+// The product with W_hh of the step behind, for sequences that it had: finish(i, j, lanes, dh, prepared), the last only
+// if `prepares`.
+template <class Rule, bool prepares, class T, class Finish>
 NONET_INLINE void for_gradients_of_h(const Here<T>& s, const bfloat16* dz_pairs, const Share& share,
                                      const Range& sequences, const Finish& finish) {
   const RecurrentBackward& b = s.b;
   const StepProduct p{s.dz,    s.dz_row,   b.weights, first_gates_of(b.cell) * b.hidden,
                       b.state, b.at.batch, b.pairs,   dz_pairs};
-  for_products<1>(
-      p, sequences, share.blocks(b.state), [&](int64_t i, int64_t j) { fetch_kept(s, i, j); },
-      [&](int64_t i, int64_t j, int64_t lanes, const auto& z) NONET_IN_PLACE { finish(i, j, lanes, z[0]); });
+  const auto fetch = [&](int64_t i, int64_t j) { fetch_kept(s, i, j); };
+  const auto prepare = [&](int64_t i, int64_t column, int64_t cols, float* z) NONET_IN_PLACE {
+    if constexpr (prepares) {
+      for_vectors(cols, [&](int64_t j, int64_t lanes) NONET_IN_PLACE {
+        store_lanes(z + panel_columns + j, Rule::prepare(s, i, column + j, lanes), lanes);
+      });
+    }
+  };
+  for_products<1, prepares ? 1 : 0>(p, sequences, share.blocks(b.state), fetch, prepare,
+                                    [&](int64_t i, int64_t j, int64_t lanes, const auto& z) NONET_IN_PLACE {
+                                      F prepared{};
+                                      if constexpr (prepares) prepared = z[1];
+                                      finish(i, j, lanes, z[0], prepared);
+                                    });
 }
 
 // The gradients of the initial states of sequences whose first step is done.
@@ -38,10 +50,11 @@ void finish_sequences(const Here<T>& s, const bfloat16* dz_pairs, const Share& s
   const RecurrentBackward& b = s.b;
   if (sequences.end <= sequences.begin) return;
   if (b.dh0 != nullptr) {
-    for_gradients_of_h(s, dz_pairs, share, sequences, [&](int64_t i, int64_t j, int64_t lanes, F dh) NONET_IN_PLACE {
-      if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
-      store_lanes(b.dh0 + state_of(b.at, i) * b.state + j, dh, lanes);
-    });
+    for_gradients_of_h<Rule, false>(s, dz_pairs, share, sequences,
+                                    [&](int64_t i, int64_t j, int64_t lanes, F dh, F) NONET_IN_PLACE {
+                                      if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
+                                      store_lanes(b.dh0 + state_of(b.at, i) * b.state + j, dh, lanes);
+                                    });
   }
   if (b.cell == Cell::lstm && b.dc0 != nullptr) {
     for_elements(sequences, share.own_columns(b.hidden), [&](int64_t i, int64_t j, int64_t lanes) {
@@ -54,12 +67,12 @@ void finish_sequences(const Here<T>& s, const bfloat16* dz_pairs, const Share& s
 template <class Rule, class T>
 void run_step(const Here<T>& s, const bfloat16* dz_pairs, const Share& share, const Range& live, int64_t fresh) {
   const RecurrentBackward& b = s.b;
-  for_gradients_of_h(s, dz_pairs, share, {live.begin, minimum(fresh, live.end)},
-                     [&](int64_t i, int64_t j, int64_t lanes, F dh) NONET_IN_PLACE {
-                       dh += s.dy(i, j, lanes);
-                       if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
-                       Rule::first(s, i, j, lanes, dh);
-                     });
+  for_gradients_of_h<Rule, Rule::prepares>(s, dz_pairs, share, {live.begin, minimum(fresh, live.end)},
+                                           [&](int64_t i, int64_t j, int64_t lanes, F dh, F prepared) NONET_IN_PLACE {
+                                             dh += s.dy(i, j, lanes);
+                                             if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
+                                             Rule::first(s, i, j, lanes, dh, prepared);
+                                           });
   const Range last{minimum(fresh, live.end), live.end};
   if (b.cell == Cell::lstm) {
     for_elements(last, share.own_columns(b.hidden), [&](int64_t i, int64_t j, int64_t lanes) {
@@ -68,13 +81,13 @@ void run_step(const Here<T>& s, const bfloat16* dz_pairs, const Share& share, co
   }
   for_elements(last, share.own_columns(b.state), [&](int64_t i, int64_t j, int64_t lanes) {
     const F dh = b.dhn == nullptr ? F{} : load_lanes(b.dhn + state_of(b.at, i) * b.state + j, lanes);
-    Rule::first(s, i, j, lanes, dh + s.dy(i, j, lanes));
+    Rule::first(s, i, j, lanes, dh + s.dy(i, j, lanes), Rule::prepare(s, i, j, lanes));
   });
   if constexpr (has_second<Rule>) {
     share.meet();
     const StepProduct p{s.middle, s.middle_row, b.middle_weights, b.state,
                         b.hidden, b.at.batch,   b.pairs,          s.middle_pairs};
-    for_products<1>(p, live, share.blocks(b.hidden), NoFetch{},
+    for_products<1>(p, live, share.blocks(b.hidden), NoFetch{}, NoPreparation{},
                     [&](int64_t i, int64_t j, int64_t lanes, const auto& z)
                         NONET_IN_PLACE { Rule::second(s, i, j, lanes, z[0]); });
   }

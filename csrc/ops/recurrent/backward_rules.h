@@ -64,12 +64,21 @@ struct Here {
   }
 };
 
-// A rule is a cell's part of a step: `first` gets the gradient of h, all of it but what a second product adds.
-// `passes`: part of it reaches the h before past the products.
+// A rule is a cell's part of a step: `first` gets the gradient of h, all of it but what a second product adds, and what
+// `prepare` made (if `prepares`), which takes long and wants no gradient. `passes`: part of it reaches the h before
+// past the products.
+struct NothingPrepared {
+  static constexpr bool prepares = false;
+  template <class T>
+  NONET_INLINE F prepare(const Here<T>&, int64_t, int64_t, int64_t) {
+    return F{};
+  }
+};
+
 template <class OneCell, class T>
-struct RnnRule {
+struct RnnRule : NothingPrepared {
   static constexpr bool passes = false;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
+  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh, F) {
     const F h = load_lanes((const T*)s.b.y + s.row_of(i) * s.b.y_row + j, lanes);
     const F dz = OneCell::backward(h, dh);
     s.store_product(i, j, lanes, 0, dz);
@@ -80,13 +89,21 @@ struct RnnRule {
 template <class T>
 struct LstmRule {
   static constexpr bool passes = false;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
+  static constexpr bool prepares = true;
+  NONET_INLINE F cell(const Here<T>& s, int64_t i, int64_t j, int64_t lanes) {
+    return load_lanes((const T*)s.b.cells + s.row_of(i) * s.b.hidden + j, lanes);
+  }
+  NONET_INLINE F prepare(const Here<T>& s, int64_t i, int64_t j, int64_t lanes) {
+    F gate[4];
+    s.load_kept(i, j, lanes, gate);
+    return gate_tanh(LstmCell::next(gate, cell(s, i, j, lanes)));
+  }
+  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh, F t) {
     F gate[4];
     F dz[4];
     s.load_kept(i, j, lanes, gate);
-    const F c = load_lanes((const T*)s.b.cells + s.row_of(i) * s.b.hidden + j, lanes);
     F dc = s.passed(i, j, lanes);
-    LstmCell::backward(gate, c, dh, dc, dz);
+    LstmCell::backward(gate, cell(s, i, j, lanes), t, dh, dc, dz);
     s.pass(i, j, lanes, dc);
     NONET_EACH_GATE
     for (int g = 0; g < 4; ++g) {
@@ -97,21 +114,21 @@ struct LstmRule {
 };
 
 template <class T>
-struct ProjectedRule {
+struct ProjectedRule : NothingPrepared {
   static constexpr bool passes = false;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
+  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh, F) {
     s.store_middle(i, j, lanes, dh);
     store_lanes((T*)s.b.dstate + s.row_of(i) * s.b.state + j, dh, lanes);
   }
   NONET_INLINE void second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dm) {
-    LstmRule<T>::first(s, i, j, lanes, dm);
+    LstmRule<T>::first(s, i, j, lanes, dm, LstmRule<T>::prepare(s, i, j, lanes));
   }
 };
 
 template <class T>
-struct GruRule {
+struct GruRule : NothingPrepared {
   static constexpr bool passes = true;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
+  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh, F) {
     F kept[4];
     F dz[4];
     s.load_kept(i, j, lanes, kept);
@@ -125,9 +142,9 @@ struct GruRule {
 };
 
 template <class T>
-struct GruBeforeRule {
+struct GruBeforeRule : NothingPrepared {
   static constexpr bool passes = true;
-  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh) {
+  NONET_INLINE void first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, F dh, F) {
     F kept[3];
     F du;
     F dn;

@@ -32,14 +32,29 @@ void fetch_gates(const Here<T>& s, int64_t i, int64_t j) {
   for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * s.f.hidden);
 }
 
+// Of a row of sums z and the x-part, [gates][32].
+template <class Rule, class T>
+NONET_INLINE void activate_row(const Here<T>& s, int64_t i, int64_t column, int64_t cols, float* z) {
+  const float* x = s.f.gates + s.row_of(i) * gates_of(s.f.cell) * s.f.hidden + column;
+  NONET_EACH_GATE
+  for (int g = 0; g < Rule::activated; ++g) {
+    for_vectors(cols, [&](int64_t j, int64_t lanes) NONET_IN_PLACE {
+      float* at = z + g * panel_columns + j;
+      store_lanes(at, Rule::activate(g, load_lanes(x + g * s.f.hidden + j, lanes) + load_lanes(at, lanes)), lanes);
+    });
+  }
+}
+
 template <class Rule, class T>
 void run_step(const Here<T>& s, const bfloat16* h_pairs, const Share& share, const Range& live) {
   const RecurrentForward& f = s.f;
   const StepProduct first{s.h, s.h_row, f.weights, f.state, f.hidden, f.at.batch, f.pairs, h_pairs};
   const auto fetch = [&](int64_t i, int64_t j) { fetch_gates(s, i, j); };
-  for_products<Rule::gates>(first, live, share.blocks(f.hidden), fetch,
+  const auto activate = [&](int64_t i, int64_t column, int64_t cols, float* z)
+                            NONET_IN_PLACE { activate_row<Rule>(s, i, column, cols, z); };
+  for_products<Rule::gates>(first, live, share.blocks(f.hidden), fetch, activate,
                             [&](int64_t i, int64_t j, int64_t lanes, const auto& z) NONET_IN_PLACE {
-                              const F out = Rule::first(s, i, j, lanes, z);
+                              const F out = Rule::finish(s, i, j, lanes, z);
                               if constexpr (has_second<Rule>) {
                                 s.store_middle(i, j, lanes, out);
                               } else {
@@ -50,7 +65,7 @@ void run_step(const Here<T>& s, const bfloat16* h_pairs, const Share& share, con
     share.meet();
     const StepProduct second{s.middle, s.middle_row, f.middle_weights, f.hidden,
                              f.state,  f.at.batch,   f.pairs,          s.middle_pairs};
-    for_products<1>(second, live, share.blocks(f.state), NoFetch{},
+    for_products<1>(second, live, share.blocks(f.state), NoFetch{}, NoPreparation{},
                     [&](int64_t i, int64_t j, int64_t lanes, const auto& z)
                         NONET_IN_PLACE { finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z)); });
   }

@@ -25,12 +25,6 @@ struct Here {
   bfloat16* middle_pairs = nullptr;
 
   NONET_MEMBER int64_t row_of(int64_t i) const { return row + i * f.at.stride; }
-  template <int n>
-  NONET_MEMBER void load_gates(int64_t i, int64_t j, int64_t lanes, F (&x)[n]) const {
-    const float* from = f.gates + row_of(i) * gates_of(f.cell) * f.hidden + j;
-    NONET_EACH_GATE
-    for (int g = 0; g < n; ++g) x[g] = load_lanes(from + g * f.hidden, lanes);
-  }
   NONET_MEMBER F gate(int64_t i, int64_t j, int64_t lanes, int64_t g) const {
     return load_lanes(f.gates + (row_of(i) * gates_of(f.cell) + g) * f.hidden + j, lanes);
   }
@@ -52,29 +46,29 @@ struct Here {
   NONET_MEMBER F state(int64_t i, int64_t j, int64_t lanes) const { return load_lanes(h + i * h_row + j, lanes); }
 };
 
-// A rule is a cell's part of a step: `first` takes the products with h, by hidden unit; where there is a second
-// product, `first` makes its operand and `second` takes it.
+// A rule is a cell's part of a step: `finish` takes the products with h, by hidden unit, of which the first `activated`
+// already went through `activate` with the x-part; where there is a second product, `finish` makes its operand and
+// `second` takes it.
 template <class OneCell, class T>
 struct RnnRule {
   static constexpr int gates = 1;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
-    return OneCell::forward(s.gate(i, j, lanes, 0), z[0]);
-  }
+  static constexpr int activated = 1;
+  NONET_INLINE F activate(int g, F v) { return OneCell::activate(g, v); }
+  NONET_INLINE F finish(const Here<T>&, int64_t, int64_t, int64_t, const F (&h)[1]) { return h[0]; }
 };
 
 template <class T>
 struct LstmRule {
   static constexpr int gates = 4;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[4]) {
-    F x[4];
-    F kept[4];
-    s.load_gates(i, j, lanes, x);
+  static constexpr int activated = 4;
+  NONET_INLINE F activate(int g, F v) { return LstmCell::activate(g, v); }
+  NONET_INLINE F finish(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&gate)[4]) {
     float* at = s.c + i * s.f.hidden + j;
     F c = load_lanes(at, lanes);
     if (s.f.cells != nullptr) store_lanes((T*)s.f.cells + s.row_of(i) * s.f.hidden + j, c, lanes);
-    const F h = LstmCell::forward(x, z, c, kept);
+    const F h = LstmCell::finish(gate, c);
     store_lanes(at, c, lanes);
-    s.keep(i, j, lanes, kept);
+    s.keep(i, j, lanes, gate);
     return h;
   }
 };
@@ -87,13 +81,12 @@ struct ProjectedRule : LstmRule<T> {
 template <class T>
 struct GruRule {
   static constexpr int gates = 3;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[3]) {
-    F x[3];
-    F q[3] = {z[0], z[1], z[2]};
-    F kept[4];
-    s.load_gates(i, j, lanes, x);
-    if (s.f.bias != nullptr) q[2] += load_lanes(s.f.bias + j, lanes);
-    const F h = GruCell::forward(x, q, s.state(i, j, lanes), kept);
+  static constexpr int activated = 2;
+  NONET_INLINE F activate(int g, F v) { return GruCell::activate(g, v); }
+  NONET_INLINE F finish(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[3]) {
+    F kept[4] = {z[0], z[1], F{}, z[2]};
+    if (s.f.bias != nullptr) kept[3] += load_lanes(s.f.bias + j, lanes);
+    const F h = GruCell::finish(s.gate(i, j, lanes, 2), s.state(i, j, lanes), kept);
     s.keep(i, j, lanes, kept);
     return h;
   }
@@ -102,15 +95,13 @@ struct GruRule {
 template <class T>
 struct GruBeforeRule {
   static constexpr int gates = 2;
-  NONET_INLINE F first(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[2]) {
-    F x[2];
-    F kept[2];
-    s.load_gates(i, j, lanes, x);
-    const F out = GruBeforeCell::reset(x, z, s.state(i, j, lanes), kept);
+  static constexpr int activated = 2;
+  NONET_INLINE F activate(int g, F v) { return GruBeforeCell::activate(g, v); }
+  NONET_INLINE F finish(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&kept)[2]) {
     s.keep(i, j, lanes, kept);
     // u waits where the next h will be.
     store_lanes(s.next + i * s.h_row + j, kept[1], lanes);
-    return out;
+    return kept[0] * s.state(i, j, lanes);
   }
   NONET_INLINE F second(const Here<T>& s, int64_t i, int64_t j, int64_t lanes, const F (&z)[1]) {
     F n[1];

@@ -48,9 +48,8 @@ constexpr DotRows by_rows[most_dot_rows] = {dot_rows<1, 1>, dot_rows<2, 1>,  dot
 constexpr DotRows thin[3] = {dot_rows<1, 2>, dot_rows<2, 2>, dot_rows<3, 2>};
 
 void dots(const bfloat16* a, int64_t lda, int64_t k, const bfloat16* panels, int64_t gates, int64_t rows, int64_t batch,
-          float* z) {
+          float* z, int64_t z_row) {
   const int64_t pairs = divide_up(k, 2);
-  const int64_t z_row = gates * panel_columns;
   for (int64_t g = 0; g < gates; ++g) {
     const bfloat16* panel = panels + g * recurrent_pair_panel(k);
     for_tiles(rows, most_dot_rows, [&](int64_t row, int64_t height) {

@@ -48,7 +48,7 @@ struct Forward {
     const DeviceProduct first{s.h, s.h_row, f.weights, f.state, f.hidden};
     for_products<Rule::gates, rows, false>(first, {0, live},
                                            [&](int64_t i, int64_t j, int64_t lanes, const float (&z)[Rule::gates]) {
-                                             const float out = Rule::first(s, i, j, lanes, z);
+                                             const float out = Rule::finish(s, i, j, lanes, activated(s, i, j, z).of);
                                              if constexpr (has_second<Rule>) {
                                                s.store_middle(i, j, lanes, out);
                                              } else {
@@ -62,6 +62,19 @@ struct Forward {
         finish_state(s, i, j, lanes, Rule::second(s, i, j, lanes, z));
       });
     }
+  }
+
+  // What Rule::finish takes, of the sums of an element.
+  struct Sums {
+    float of[Rule::gates];
+  };
+  static NONET_DEVICE Sums activated(const Here<T>& s, int64_t i, int64_t j, const float (&z)[Rule::gates]) {
+    Sums out;
+    NONET_UNROLL
+    for (int g = 0; g < Rule::gates; ++g) {
+      out.of[g] = g < Rule::activated ? Rule::activate(g, s.gate(i, j, 1, g) + z[g]) : z[g];
+    }
+    return out;
   }
 
   // Of sequences that begin, zeros where none are given.

@@ -55,10 +55,10 @@ struct Steps {
 // Products with weights rounded to bfloat16, on dot products of pairs (AVX512_BF16): where precision is medium, or
 // everything is stored as bfloat16. Panels of 32 columns: [columns / 32][gates][pairs of k][32][2], zeros beyond both.
 struct RecurrentPairKernels {
-  // z[r][g][32] of `rows` rows of a, lda apart, and a block of panels. a is read up to an even k. batch: of the whole
-  // call; it chooses the order of a sum.
+  // z[r][g][32], rows z_row apart, of `rows` rows of a, lda apart, and a block of panels. a is read up to an even k.
+  // batch: of the whole call; it chooses the order of a sum.
   void (*dots)(const bfloat16* a, int64_t lda, int64_t k, const bfloat16* panels, int64_t gates, int64_t rows,
-               int64_t batch, float* z);
+               int64_t batch, float* z, int64_t z_row);
   void (*from_rows)(const void* w, bool is_bfloat16, int64_t gates, int64_t columns, int64_t k, bfloat16* panels);
   void (*from_columns)(const void* w, bool is_bfloat16, int64_t k, int64_t columns, bfloat16* panels);
 };

@@ -66,7 +66,7 @@ struct Backward {
     for_gradients_of_h(s, {0, old}, [&](int64_t i, int64_t j, int64_t lanes, float dh) {
       dh += s.dy(i, j, lanes);
       if constexpr (Rule::passes) dh += s.passed(i, j, lanes);
-      Rule::first(s, i, j, lanes, dh);
+      Rule::first(s, i, j, lanes, dh, Rule::prepare(s, i, j, lanes));
     });
     const Range last{old, live};
     if (b.cell == Cell::lstm) {
@@ -77,7 +77,7 @@ struct Backward {
     // Without a projection the thread of an element is the one that has written what passes by it.
     for_elements(last, b.state, [&](int64_t i, int64_t j, int64_t lanes) {
       const float dh = b.dhn == nullptr ? 0.f : b.dhn[state_of(b.at, i) * b.state + j];
-      Rule::first(s, i, j, lanes, dh + s.dy(i, j, lanes));
+      Rule::first(s, i, j, lanes, dh + s.dy(i, j, lanes), Rule::prepare(s, i, j, lanes));
     });
     if constexpr (has_second<Rule>) {
       grid_sync(barrier);

@@ -72,11 +72,10 @@ constexpr int thin_vectors(int sums) {
   return 2 * sums <= (width == 16 ? 24 : 12) ? 2 : 1;
 }
 
-// z[r][g][32] for R sequences.
+// z[r][g][32] for R sequences, its rows `row` apart.
 template <int gates, int R, int chains>
-static void thin_dots(const StepProduct& p, const float* a, const float* panel, float* z) {
+static void thin_dots(const StepProduct& p, const float* a, const float* panel, float* z, int64_t row) {
   constexpr int V = thin_vectors(gates * R * chains);
-  constexpr int64_t row = gates * panel_columns;
   const int64_t step = divide_up(p.k, divide_up(p.k, k_chain * chains));
   for (int64_t first = 0; first < p.k; first += step) {
     const int64_t end = minimum(first + step, p.k);
@@ -131,13 +130,23 @@ static void thin_dots(const StepProduct& p, const float* a, const float* panel, 
 }
 
 template <int gates>
-static void thin_rows(const StepProduct& p, const float* a, int64_t rows, const float* panel, float* z) {
+static void thin_rows(const StepProduct& p, const float* a, int64_t rows, const float* panel, float* z, int64_t row) {
   constexpr int many = thin_chains(gates, false);
-  if (p.batch == 1) return thin_dots<gates, 1, thin_chains(gates, true)>(p, a, panel, z);
-  if (rows == 1) return thin_dots<gates, 1, many>(p, a, panel, z);
-  if (rows == 2) return thin_dots<gates, 2, many>(p, a, panel, z);
-  thin_dots<gates, 3, many>(p, a, panel, z);
+  if (p.batch == 1) return thin_dots<gates, 1, thin_chains(gates, true)>(p, a, panel, z, row);
+  if (rows == 1) return thin_dots<gates, 1, many>(p, a, panel, z, row);
+  if (rows == 2) return thin_dots<gates, 2, many>(p, a, panel, z, row);
+  thin_dots<gates, 3, many>(p, a, panel, z, row);
 }
+
+// Of lambdas that end a product: where they are calls, the places of a row's values are computed for every vector.
+#define NONET_IN_PLACE __attribute__((always_inline))
+
+struct NoFetch {
+  void operator()(int64_t, int64_t) const {}
+};
+struct NoPreparation {
+  void operator()(int64_t, int64_t, int64_t, float*) const {}
+};
 
 // Asks for the columns of a block in a row, so that they are there when its products are.
 template <class T>
@@ -148,12 +157,13 @@ NONET_INLINE void fetch_block(const T* p) {
 
 // finish(i, j, lanes, z): the products of sequence i, columns [j, j + lanes), gate by gate; for sequences of a range
 // and blocks of columns of another. Sums wait in the first cache for the few rows and columns that finish follows with.
-// fetch(i, j): called ahead of the products for a block of columns from j on.
-template <int gates, class Fetch, class Finish>
+// fetch(i, j): called ahead of the products for a block of columns from j on. prepare(i, column, cols, z): what can be
+// done with the sums of a row [gates + more][32] ahead of `finish`, for all rows first; `more` is room for its results.
+template <int gates, int more = 0, class Fetch, class Prepare, class Finish>
 NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, const Range& blocks, const Fetch& fetch,
-                               const Finish& finish) {
-  alignas(64) float z[most_rows * gates * panel_columns];
-  constexpr int64_t z_row = gates * panel_columns;
+                               const Prepare& prepare, const Finish& finish) {
+  constexpr int64_t z_row = (gates + more) * panel_columns;
+  alignas(64) float z[most_rows * z_row];
   for (int64_t block = blocks.begin; block < blocks.end; ++block) {
     const int64_t column = block * panel_columns;
     const int64_t cols = minimum(panel_columns, p.columns - column);
@@ -164,9 +174,9 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
       const float* a = p.a + i * p.lda;
       for (int64_t r = 0; r < rows; ++r) fetch(i + r, column);
       if (p.pairs != nullptr) {
-        p.pairs->dots(p.a16 + i * p.lda, p.lda, p.k, pair_panel, gates, rows, p.batch, z);
+        p.pairs->dots(p.a16 + i * p.lda, p.lda, p.k, pair_panel, gates, rows, p.batch, z, z_row);
       } else if (p.batch <= thin_batch) {
-        thin_rows<gates>(p, a, rows, panel, z);
+        thin_rows<gates>(p, a, rows, panel, z, z_row);
       } else {
         for (int64_t g = 0; g < gates; ++g) {
           const Term term{a, panel + g * p.k * panel_columns};
@@ -174,11 +184,12 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
           brgemm(rows, cols, product, NoEpilogue{});
         }
       }
+      for (int64_t r = 0; r < rows; ++r) prepare(i + r, column, cols, z + r * z_row);
       for (int64_t r = 0; r < rows; ++r) {
-        for_vectors(cols, [&](int64_t j, int64_t lanes) {
-          F of_gate[gates];
+        for_vectors(cols, [&](int64_t j, int64_t lanes) NONET_IN_PLACE {
+          F of_gate[gates + more];
 #pragma GCC unroll 4
-          for (int g = 0; g < gates; ++g) of_gate[g] = load_lanes(z + r * z_row + g * panel_columns + j, lanes);
+          for (int g = 0; g < gates + more; ++g) of_gate[g] = load_lanes(z + r * z_row + g * panel_columns + j, lanes);
           finish(i + r, column + j, lanes, of_gate);
         });
       }
@@ -191,13 +202,6 @@ NONET_INLINE void clear_odd_column(bfloat16* rows, int64_t row, int64_t columns,
   if (columns % 2 == 0 || share.rank > 0) return;
   for (int64_t i = share.sequences.begin; i < share.sequences.end; ++i) rows[i * row + columns].bits = 0;
 }
-
-// Of lambdas that end a product: where they are calls, the places of a row's values are computed for every vector.
-#define NONET_IN_PLACE __attribute__((always_inline))
-
-struct NoFetch {
-  void operator()(int64_t, int64_t) const {}
-};
 
 // finish(i, j, lanes) for the same without a product.
 template <class Finish>
