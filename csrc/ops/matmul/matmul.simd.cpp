@@ -272,9 +272,14 @@ void run_direct(const Gemm& g) {
 }
 
 // ---------------------------------------------------------------- the rest: B in panels, A in place or in tiles
+// The parts that k is cut into.
+NONET_INLINE int64_t k_step(const Gemm& g) {
+  return divide_up(g.k, divide_up(g.k, k_block));
+}
+
 struct Plan {
   int64_t panels;     // of B
-  bool pack_a;        // into tiles [k][height] of float32
+  bool pack_a;        // into tiles [part of k][height] of float32
   int64_t row_block;  // rows and panels of one task
   int64_t group;
   int64_t batches;       // packed at a time
@@ -293,6 +298,10 @@ Plan plan(const Gemm& g) {
   const int64_t target = maximum(2 * block_flops, strip * g.m * p.panels * g.batch / 64);
   p.group = minimum(p.panels, minimum(8, maximum(1, target / (strip * p.row_block))));
   const auto tasks = [&] { return g.batch * divide_up(g.m, p.row_block) * divide_up(p.panels, p.group); };
+  if (p.pack_a && g.transpose_a && g.k >= 4 * k_block) {  // long sums: A comes from afar for every group
+    p.group = minimum(p.panels, 8);
+    if (tasks() < 32) p.row_block = divide_up(g.m, divide_up(g.m, 64));
+  }
   while (tasks() < 16 && strip * p.row_block * p.group > block_flops) {
     if (p.group > 1) {
       p.group = divide_up(p.group, 2);
@@ -330,10 +339,33 @@ template <class A>
 void pack_rows(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
   for_tiles(rows, tile_rows, [&](int64_t row, int64_t height) {
     float* tile = to + row * k;
-    for (int64_t i = 0; i < k; ++i) {
-      for (int64_t r = 0; r < height; ++r) *tile++ = value_at(a, sizeof(A) == sizeof(bfloat16), (row + r) * lda + i);
+    for (int64_t first = 0; first < height; first += width) {
+      const int64_t part = minimum(width, height - first);
+      const A* from = a + (row + first) * lda;
+      for_vectors(k, [&](int64_t i, int64_t lanes) {
+        F block[width];
+#pragma GCC unroll 16
+        for (int r = 0; r < width; ++r) block[r] = r < part ? load_lanes(from + r * lda + i, lanes) : F{};
+        transpose(block);
+#pragma GCC unroll 16
+        for (int c = 0; c < width; ++c) {
+          if (c < lanes) store_lanes(tile + (i + c) * height + first, block[c], part);
+        }
+      });
     }
   });
+}
+
+// A row of a tile. Most tiles have one of two heights.
+template <class A>
+NONET_INLINE void copy_tile_row(const A* from, int64_t height, float* to) {
+  if (sizeof(A) == sizeof(float) && height == tile_rows) {
+    __builtin_memcpy(to, from, tile_rows * sizeof(float));
+  } else if (sizeof(A) == sizeof(float) && height == tile_rows - 1) {
+    __builtin_memcpy(to, from, (tile_rows - 1) * sizeof(float));
+  } else {
+    for_vectors(height, [&](int64_t r, int64_t lanes) { store_lanes(to + r, load_lanes(from + r, lanes), lanes); });
+  }
 }
 
 // The same from A^T: every line of it is read once, for all tiles together.
@@ -350,25 +382,26 @@ void pack_columns(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
       const A* line = a + i * lda;
       for (int64_t t = 0; t < tiles; ++t) {
         const int64_t height = first[t + 1] - first[t];
-        float* tile = to + first[t] * k + i * height;
-        if (sizeof(A) == sizeof(float) && height == tile_rows) {
-          __builtin_memcpy(tile, line + first[t], tile_rows * sizeof(float));
-        } else {
-          for (int64_t r = 0; r < height; ++r) tile[r] = value_at(line, sizeof(A) == sizeof(bfloat16), first[t] + r);
-        }
+        copy_tile_row(line + first[t], height, to + first[t] * k + i * height);
       }
     }
     done += part;
   }
 }
 
+// Where the tiles of a row block's part of k begin in packed A. Its parts lie apart: tiles of the whole of k would
+// begin at multiples of 4 KB for many a k, and writing them side by side would find no room in the first cache.
+NONET_INLINE int64_t packed_part(const Gemm& g, int64_t row, int64_t rows, int64_t k) {
+  return row * g.k + k * rows;
+}
+
 template <class A>
-void pack_a_block(const Gemm& g, const Plan& p, const A* a, int64_t row, float* packed) {
-  const int64_t rows = minimum(p.row_block, g.m - row);
+void pack_a_block(const Gemm& g, const A* a, int64_t row, int64_t rows, int64_t k, int64_t kb, float* packed) {
+  float* to = packed + packed_part(g, row, rows, k);
   if (g.transpose_a) {
-    pack_columns(a + row, g.lda, g.k, rows, packed + row * g.k);
+    pack_columns(a + k * g.lda + row, g.lda, kb, rows, to);
   } else {
-    pack_rows(a + row * g.lda, g.lda, g.k, rows, packed + row * g.k);
+    pack_rows(a + row * g.lda + k, g.lda, kb, rows, to);
   }
 }
 
@@ -401,7 +434,7 @@ void pack_b(const Gemm& g, void* packed) {
 // One region of C over the whole of k. b: its panels; packed_a: tiles of the entry, or null.
 void packed_region(const Gemm& g, const Entry& e, const Region& r, const float* b, const float* packed_a) {
   const Sums sums = task_sums(g, e, r);
-  const int64_t step = divide_up(g.k, divide_up(g.k, k_block));
+  const int64_t step = k_step(g);
   for (int64_t k = 0; k < g.k; k += step) {
     const int64_t kb = minimum(step, g.k - k);
     for (int64_t first = 0; first < r.cols; first += panel_columns) {
@@ -425,7 +458,7 @@ void packed_region(const Gemm& g, const Entry& e, const Region& r, const float* 
       };
       if (packed_a != nullptr) {
         for_tiles(r.rows, tile_rows, [&](int64_t row, int64_t height) {
-          term.a = packed_a + (r.row + row) * g.k + k * height;
+          term.a = packed_a + packed_part(g, r.row, r.rows, k) + row * kb;
           product.lda = height;
           product.c = sums.data + first + row * sums.row;
           brgemm<Order::columns>(height, cols, product, NoEpilogue{});
@@ -446,6 +479,8 @@ void run_packed(const Gemm& g, float* workspace) {
   const Plan p = plan(g);
   const int64_t panel_floats = g.k * panel_columns;
   const int64_t row_blocks = divide_up(g.m, p.row_block);
+  const int64_t step = k_step(g);
+  const int64_t parts = divide_up(g.k, step);
   const bool packs_b = g.packed_b == nullptr;
   const float* packed_b = packs_b ? workspace : (const float*)g.packed_b;
   float* packed_a = packs_b ? workspace + p.batches * p.slab * panel_floats : workspace;
@@ -454,20 +489,23 @@ void run_packed(const Gemm& g, float* workspace) {
     for (int64_t panel = 0; panel < p.panels; panel += p.slab) {
       const int64_t panels = minimum(p.slab, p.panels - panel);
       const int64_t units_b = packs_b ? entries * panels : 0;
-      const int64_t units = units_b + (p.pack_a && panel == 0 ? entries * row_blocks : 0);
+      const int64_t units = units_b + (p.pack_a && panel == 0 ? entries * row_blocks * parts : 0);
       parallel_for(units, maximum(1, 32768 / panel_floats), [&](int64_t begin, int64_t end) {
         for (int64_t u = begin; u < end; ++u) {
           if (u < units_b) {
             pack_b_panel(g, entry_of(g, first + u / panels).b, panel + u % panels, workspace + u * panel_floats);
           } else {
-            const int64_t i = (u - units_b) / row_blocks;
+            const int64_t i = (u - units_b) / parts / row_blocks;
             const int64_t row = (u - units_b) % row_blocks * p.row_block;
+            const int64_t rows = minimum(p.row_block, g.m - row);
+            const int64_t k = (u - units_b) / row_blocks % parts * step;
+            const int64_t kb = minimum(step, g.k - k);
             const int64_t a = entry_of(g, first + i).a;
             float* to = packed_a + i * p.entry_floats;
             if (g.a_is_bfloat16) {
-              pack_a_block(g, p, (const bfloat16*)g.a + a, row, to);
+              pack_a_block(g, (const bfloat16*)g.a + a, row, rows, k, kb, to);
             } else {
-              pack_a_block(g, p, (const float*)g.a + a, row, to);
+              pack_a_block(g, (const float*)g.a + a, row, rows, k, kb, to);
             }
           }
         }
