@@ -1,6 +1,4 @@
-#include "ops/recurrent/steps.h"
-//
-#include "ops/recurrent/forward_rules.h"
+#include "ops/recurrent/input_part.h"
 
 namespace nonet::NONET_NS {
 
@@ -28,19 +26,19 @@ void store_states(const Steps& at, const float* from, int64_t from_row, const Ra
 template <class T>
 void fetch_gates(const Here<T>& s, int64_t i, int64_t j) {
   const int64_t gates = gates_of(s.f.cell);
-  const float* from = s.f.gates + s.row_of(i) * gates * s.f.hidden + j;
-  for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * s.f.hidden);
+  const float* from = s.x.first + i * s.x.row + j;
+  for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * s.x.gate);
 }
 
 // Of a row of sums z and the x-part, [gates][32].
 template <class Rule, class T>
 NONET_INLINE void activate_row(const Here<T>& s, int64_t i, int64_t column, int64_t cols, float* z) {
-  const float* x = s.f.gates + s.row_of(i) * gates_of(s.f.cell) * s.f.hidden + column;
+  const float* x = s.x.first + i * s.x.row + column;
   NONET_EACH_GATE
   for (int g = 0; g < Rule::activated; ++g) {
     for_vectors(cols, [&](int64_t j, int64_t lanes) NONET_IN_PLACE {
       float* at = z + g * panel_columns + j;
-      store_lanes(at, Rule::activate(g, load_lanes(x + g * s.f.hidden + j, lanes) + load_lanes(at, lanes)), lanes);
+      store_lanes(at, Rule::activate(g, load_lanes(x + g * s.x.gate + j, lanes) + load_lanes(at, lanes)), lanes);
     });
   }
 }
@@ -94,24 +92,21 @@ void run_sequences(const RecurrentForward& f, const Share& share) {
   }
   const Range states = share.own_columns(f.state);
   const Range units = share.own_columns(f.hidden);
-  const auto live = [&](int64_t step) -> Range {
-    const int64_t n = step < f.at.steps ? live_at(f.at, f.at.reverse ? f.at.steps - 1 - step : step) : 0;
-    return {share.sequences.begin, maximum(share.sequences.begin, minimum(share.sequences.end, n))};
-  };
+  InputPart part(f, share);
   Range now{share.sequences.begin, share.sequences.begin};
   for (int64_t step = 0; step < f.at.steps; ++step) {
     const int64_t before = now.end;
-    now = live(step);
+    now = live_range(f.at, share, step);
     if (now.end > before) {
       const Range fresh{before, now.end};
       load_states(f.at, f.h0, f.state, fresh, states, h, h_row, h_pairs);
       if (f.cell == Cell::lstm) load_states(f.at, f.c0, f.hidden, fresh, units, c, f.hidden);
       share.meet();
     }
-    const int64_t t = f.at.reverse ? f.at.steps - 1 - step : step;
-    run_step<Rule, T>({f, first_row(f.at, t), h, next, h_row, c, middle, middle_row, next_pairs, middle_pairs}, h_pairs,
-                      share, now);
-    const Range done{maximum(now.begin, live(step + 1).end), now.end};
+    const int64_t row = first_row(f.at, f.at.reverse ? f.at.steps - 1 - step : step);
+    run_step<Rule, T>({f, row, part.at(step, row), h, next, h_row, c, middle, middle_row, next_pairs, middle_pairs},
+                      h_pairs, share, now);
+    const Range done{maximum(now.begin, live_range(f.at, share, step + 1).end), now.end};
     if (done.end > done.begin) {
       store_states(f.at, next, h_row, done, states, f.hn, f.state);
       if (f.cell == Cell::lstm) store_states(f.at, c, f.hidden, done, units, f.cn, f.hidden);

@@ -9,11 +9,22 @@
 // A namespace of its own: the other pass has rules of the same names.
 namespace nonet::NONET_NS::forward_pass {
 
+// The x-part of a step: sequence i, gate g from first + i row + g gate on.
+struct XPart {
+  const float* first;
+  int64_t row, gate;
+};
+NONET_INLINE XPart given_part(const RecurrentForward& f, int64_t row) {
+  const int64_t size = gates_of(f.cell) * f.hidden;
+  return {f.gates + row * size, f.at.stride * size, f.hidden};
+}
+
 // Where a thread finds everything at one step. h and next hold the states of all sequences, padded() floats apart.
 template <class T>
 struct Here {
   const RecurrentForward& f;
   int64_t row;  // of the first sequence
+  XPart x;
   float* h;
   float* next;
   int64_t h_row;
@@ -26,7 +37,7 @@ struct Here {
 
   NONET_MEMBER int64_t row_of(int64_t i) const { return row + i * f.at.stride; }
   NONET_MEMBER F gate(int64_t i, int64_t j, int64_t lanes, int64_t g) const {
-    return load_lanes(f.gates + (row_of(i) * gates_of(f.cell) + g) * f.hidden + j, lanes);
+    return load_lanes(x.first + i * x.row + g * x.gate + j, lanes);
   }
   template <int n>
   NONET_MEMBER void keep(int64_t i, int64_t j, int64_t lanes, const F (&value)[n], int first = 0) const {

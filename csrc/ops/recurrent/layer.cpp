@@ -162,6 +162,15 @@ const float* input_part(const Array& in, const RecurrentWeights& w, const float*
   return static_cast<const float*>(memory.address());
 }
 
+// Whether steps are many and batches such that the threads of the steps, which may be fewer than there are, can make
+// the x-part as they go: it would otherwise be written to memory and read from there. AMX multiplies faster than they.
+bool makes_input_part(const RecurrentForward& f, const Array& in, const RecurrentOptions& o) {
+  if (in.device() != Device::cpu || (isa() == Isa::amx && o.numerics.precision != Precision::ieee)) return false;
+  const bool rounds = f.pairs != nullptr && o.numerics.precision != Precision::medium && !is_bfloat16(in);
+  return !rounds && f.at.steps >= 4 && f.at.batch >= 16 && f.at.batch <= 256 && in.dim(1) > 0 && in.dim(1) <= 1024 &&
+         f.at.rows * gates_of(f.cell) * f.hidden > int64_t{1} << 16;
+}
+
 void keep_for_backward(const LayerCall& call, const Array& y, RecurrentForward& f, RecurrentTape::Direction& kept) {
   const auto make = [&](Array& array, int64_t columns) {
     array = Array(Shape{call.layout.rows(), columns}, y.dtype(), Format::plain, y.device());
@@ -217,8 +226,17 @@ void forward_layer(const LayerCall& call, const Array& in, const Array& h0, cons
     f.state = s.state;
     f.projected = o.projected;
     f.bfloat16 = is_bfloat16(y);
-    f.gates = input_part(in, w, joined_bias(w, o.cell, s.hidden, own.bias, o.op), o, own.gates);
     prepare_weights(w, o, s, own, f);
+    f.bias_of_x = joined_bias(w, o.cell, s.hidden, own.bias, o.op);
+    if (makes_input_part(f, in, o)) {
+      f.x = in.address();
+      f.inputs = s.inputs;
+      f.x_is_bfloat16 = is_bfloat16(in);
+      own.input_panels = panels_of_rows(w.w_ih, 0, gates_of(o.cell), s.hidden, f.pairs);
+      f.weights_of_x = static_cast<const float*>(own.input_panels.address());
+    } else {
+      f.gates = input_part(in, w, f.bias_of_x, o, own.gates);
+    }
     f.h0 = states_part(h0, number, batch * s.state);
     f.c0 = states_part(c0, number, batch * s.hidden);
     f.hn = const_cast<float*>(states_part(hn, number, batch * s.state));

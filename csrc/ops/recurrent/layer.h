@@ -25,7 +25,7 @@ Array check_state(const Array& state, const char* name, const Shape& shape, cons
 
 // What a direction works in: made where it is missing or of another size.
 struct DirectionMemory {
-  Array bias, gates, panels, middle_panels, candidate_bias, workspace;
+  Array bias, gates, input_panels, panels, middle_panels, candidate_bias, workspace;
 };
 
 struct LayerCall {

@@ -11,7 +11,8 @@ constexpr int most_dot_rows = 11;                // 22 accumulators, and as many
 
 // R rows times 32 columns, in several chains of sums where few rows would leave too few under way.
 template <int R, int chains>
-void dot_rows(const bfloat16* a, int64_t lda, int64_t pairs, const bfloat16* panel, float* z, int64_t z_row) {
+void dot_rows(const bfloat16* a, int64_t lda, int64_t pairs, const bfloat16* panel, float* z, int64_t z_row,
+              const float* bias) {
   F acc[chains][R][2] = {};
   const auto add = [&](int64_t p, F(&chain)[R][2]) __attribute__((always_inline)) {
     const U low = load_pairs(panel + p * pair_row);
@@ -36,25 +37,27 @@ void dot_rows(const bfloat16* a, int64_t lda, int64_t pairs, const bfloat16* pan
       F sum = acc[0][r][v];
 #pragma GCC unroll 4
       for (int c = 1; c < chains; ++c) sum += acc[c][r][v];
+      if (bias != nullptr) sum += load(bias + v * width);
       store(z + r * z_row + v * width, sum);
     }
   }
 }
 
-using DotRows = void (*)(const bfloat16*, int64_t, int64_t, const bfloat16*, float*, int64_t);
+using DotRows = void (*)(const bfloat16*, int64_t, int64_t, const bfloat16*, float*, int64_t, const float*);
 constexpr DotRows by_rows[most_dot_rows] = {dot_rows<1, 1>, dot_rows<2, 1>,  dot_rows<3, 1>, dot_rows<4, 1>,
                                             dot_rows<5, 1>, dot_rows<6, 1>,  dot_rows<7, 1>, dot_rows<8, 1>,
                                             dot_rows<9, 1>, dot_rows<10, 1>, dot_rows<11, 1>};
 constexpr DotRows thin[3] = {dot_rows<1, 2>, dot_rows<2, 2>, dot_rows<3, 2>};
 
 void dots(const bfloat16* a, int64_t lda, int64_t k, const bfloat16* panels, int64_t gates, int64_t rows, int64_t batch,
-          float* z, int64_t z_row) {
+          const RecurrentSums& z) {
   const int64_t pairs = divide_up(k, 2);
   for (int64_t g = 0; g < gates; ++g) {
     const bfloat16* panel = panels + g * recurrent_pair_panel(k);
+    const float* bias = z.bias == nullptr ? nullptr : z.bias + g * z.gate;
     for_tiles(rows, most_dot_rows, [&](int64_t row, int64_t height) {
       const DotRows one = batch == 1 ? dot_rows<1, 4> : batch <= 3 ? thin[height - 1] : by_rows[height - 1];
-      one(a + row * lda, lda, pairs, panel, z + row * z_row + g * panel_columns, z_row);
+      one(a + row * lda, lda, pairs, panel, z.z + row * z.row + g * z.gate, z.row, bias);
     });
   }
 }

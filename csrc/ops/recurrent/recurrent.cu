@@ -27,7 +27,8 @@ struct Forward {
         grid_sync(barrier);
       }
       const int64_t t = f.at.reverse ? f.at.steps - 1 - step : step;
-      const Here<T> here{f, first_row(f.at, t), h, next, h_row, c, middle, padded(f.hidden)};
+      const int64_t row = first_row(f.at, t);
+      const Here<T> here{f, row, given_part(f, row), h, next, h_row, c, middle, padded(f.hidden)};
       products(here, live, barrier);
       grid_sync(barrier);
       const int64_t after = live_in(f, step + 1);

@@ -52,13 +52,20 @@ struct Steps {
   bool reverse;           // from each sequence's end to its beginning
 };
 
+// Where sums of 32 columns go: row r, gate g to z + r row + g gate, with the bias of the gate, if any, added.
+struct RecurrentSums {
+  float* z;
+  int64_t row, gate;
+  const float* bias = nullptr;  // `gate` apart
+};
+
 // Products with weights rounded to bfloat16, on dot products of pairs (AVX512_BF16): where precision is medium, or
 // everything is stored as bfloat16. Panels of 32 columns: [columns / 32][gates][pairs of k][32][2], zeros beyond both.
 struct RecurrentPairKernels {
-  // z[r][g][32], rows z_row apart, of `rows` rows of a, lda apart, and a block of panels. a is read up to an even k.
-  // batch: of the whole call; it chooses the order of a sum.
+  // `rows` rows of a, lda apart, times a block of panels. a is read up to an even k. batch: of the whole call; it
+  // chooses the order of a sum.
   void (*dots)(const bfloat16* a, int64_t lda, int64_t k, const bfloat16* panels, int64_t gates, int64_t rows,
-               int64_t batch, float* z, int64_t z_row);
+               int64_t batch, const RecurrentSums& z);
   void (*from_rows)(const void* w, bool is_bfloat16, int64_t gates, int64_t columns, int64_t k, bfloat16* panels);
   void (*from_columns)(const void* w, bool is_bfloat16, int64_t k, int64_t columns, bfloat16* panels);
 };
@@ -79,7 +86,12 @@ struct RecurrentForward {
   int64_t hidden, state;  // H, S
   bool projected;
   bool bfloat16;
-  const float* gates;                 // [rows, g H]: the x-part
+  const float* gates;  // [rows, g H]: the x-part; null on a CPU that shall make it, from
+  const void* x;       // [rows, I]
+  int64_t inputs;
+  bool x_is_bfloat16;
+  const float* weights_of_x;          // panels of W_ih, by hidden unit
+  const float* bias_of_x;             // [g H] or null
   const RecurrentPairKernels* pairs;  // null: panels are float32; else they are its
   const float* weights;               // panels of the first gates of W_hh, by hidden unit
   const float* middle_weights;        // panels of W_hr, or of W_hn with the reset gate ahead; else null

@@ -174,7 +174,7 @@ NONET_INLINE void for_products(const StepProduct& p, const Range& sequences, con
       const float* a = p.a + i * p.lda;
       for (int64_t r = 0; r < rows; ++r) fetch(i + r, column);
       if (p.pairs != nullptr) {
-        p.pairs->dots(p.a16 + i * p.lda, p.lda, p.k, pair_panel, gates, rows, p.batch, z, z_row);
+        p.pairs->dots(p.a16 + i * p.lda, p.lda, p.k, pair_panel, gates, rows, p.batch, {z, z_row, panel_columns});
       } else if (p.batch <= thin_batch) {
         thin_rows<gates>(p, a, rows, panel, z, z_row);
       } else {
