@@ -356,33 +356,46 @@ void pack_rows(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
   });
 }
 
-// A row of a tile. Most tiles have one of two heights.
+// Rows of a tile from lines of A^T. room: whole vectors may be read; what they write too much, the next row overwrites.
+template <int height, class A>
+void copy_tile_rows(const A* from, int64_t lda, int64_t k, bool room, float* to) {
+  if constexpr (height <= width) {
+    for (; room && k > 1; --k, from += lda, to += height) store(to, load(from));
+  }
+  for (; k > 0; --k, from += lda, to += height) {
+    if constexpr (sizeof(A) == sizeof(float)) {
+      __builtin_memcpy(to, from, height * sizeof(float));
+    } else {
+      for_vectors(height, [&](int64_t r, int64_t lanes) { store_lanes(to + r, load_lanes(from + r, lanes), lanes); });
+    }
+  }
+}
 template <class A>
-NONET_INLINE void copy_tile_row(const A* from, int64_t height, float* to) {
-  if (sizeof(A) == sizeof(float) && height == tile_rows) {
-    __builtin_memcpy(to, from, tile_rows * sizeof(float));
-  } else if (sizeof(A) == sizeof(float) && height == tile_rows - 1) {
-    __builtin_memcpy(to, from, (tile_rows - 1) * sizeof(float));
-  } else {
+void copy_tile_rows(const A* from, int64_t lda, int64_t k, int64_t height, bool room, float* to) {
+  // Most tiles have one of two heights.
+  if (height == tile_rows) return copy_tile_rows<tile_rows>(from, lda, k, room, to);
+  if (height == tile_rows - 1) return copy_tile_rows<tile_rows - 1>(from, lda, k, room, to);
+  for (; k > 0; --k, from += lda, to += height) {
     for_vectors(height, [&](int64_t r, int64_t lanes) { store_lanes(to + r, load_lanes(from + r, lanes), lanes); });
   }
 }
 
-// The same from A^T: every line of it is read once, for all tiles together.
+// The same from A^T: few lines of it at a time are read for all tiles.
 template <class A>
 void pack_columns(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
   constexpr int64_t most_tiles = 64;
+  constexpr int64_t lines = 16;
   int64_t first[most_tiles + 1];
   for (int64_t done = 0; done < rows;) {
     int64_t tiles = 0;
     const int64_t part = minimum(rows - done, most_tiles * tile_rows);
     for_tiles(part, tile_rows, [&](int64_t row, int64_t) { first[tiles++] = done + row; });
     first[tiles] = done + part;
-    for (int64_t i = 0; i < k; ++i) {
-      const A* line = a + i * lda;
+    for (int64_t i = 0; i < k; i += lines) {
       for (int64_t t = 0; t < tiles; ++t) {
         const int64_t height = first[t + 1] - first[t];
-        copy_tile_row(line + first[t], height, to + first[t] * k + i * height);
+        copy_tile_rows(a + i * lda + first[t], lda, minimum(lines, k - i), height, first[t] + width <= rows,
+                       to + first[t] * k + i * height);
       }
     }
     done += part;
