@@ -1,6 +1,7 @@
 #include "bind.h"
 
 #include "ops/conv/conv.h"
+#include "ops/conv/pooled.h"
 
 namespace nonet {
 
@@ -58,6 +59,11 @@ py::tuple conv_gradients(const Array& dy, const Array& x, const Array& weight, c
   });
 }
 
+PoolSpec pool_of(const Shape& kernel, const Shape& stride, const Shape& padding, const Shape& dilation,
+                 bool ceil_mode) {
+  return {kernel, stride, padding, dilation, ceil_mode, true, 0, false, {}};
+}
+
 }  // namespace
 
 void bind_conv(py::module_& m) {
@@ -99,6 +105,40 @@ void bind_conv(py::module_& m) {
       py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true), py::arg("stride"), py::arg("padding"),
       py::arg("output_padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"),
       py::arg("op"), py::arg("needs"));
+  m.def(
+      "pooled_conv_forward",
+      [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,
+         const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op,
+         const Shape& pool_kernel, const Shape& pool_stride, const Shape& pool_padding, const Shape& pool_dilation,
+         bool ceil_mode, const char* pool_op, bool keep_index) {
+        const Pooled out =
+            pooled_conv_forward(x, weight, or_undefined(bias),
+                                {options_of(stride, padding, dilation, groups, activation, code, op),
+                                 pool_of(pool_kernel, pool_stride, pool_padding, pool_dilation, ceil_mode), pool_op},
+                                keep_index);
+        return std::pair(out.y, if_defined(out.index));
+      },
+      py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),
+      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"), py::arg("op"),
+      py::arg("pool_kernel"), py::arg("pool_stride"), py::arg("pool_padding"), py::arg("pool_dilation"),
+      py::arg("ceil_mode"), py::arg("pool_op"), py::arg("keep_index"), no_gil());
+  m.def(
+      "pooled_conv_backward",
+      [](const Array& dy, const Array& x, const Array& weight, const Array* y, const Array& index, const Shape& stride,
+         const Shape& padding, const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op,
+         const Shape& pool_kernel, const Shape& pool_stride, const Shape& pool_padding, const Shape& pool_dilation,
+         bool ceil_mode, const char* pool_op, const py::list& needs) {
+        return gradients(needs, [&](const LayerGradients& out) {
+          pooled_conv_backward(dy, x, weight, or_undefined(y), index,
+                               {options_of(stride, padding, dilation, groups, activation, code, op),
+                                pool_of(pool_kernel, pool_stride, pool_padding, pool_dilation, ceil_mode), pool_op},
+                               out);
+        });
+      },
+      py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true), py::arg("index"), py::arg("stride"),
+      py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"), py::arg("op"),
+      py::arg("pool_kernel"), py::arg("pool_stride"), py::arg("pool_padding"), py::arg("pool_dilation"),
+      py::arg("ceil_mode"), py::arg("pool_op"), py::arg("needs"));
 }
 
 }  // namespace nonet

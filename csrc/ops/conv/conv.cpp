@@ -74,8 +74,9 @@ int64_t output_size(int64_t size, int64_t before, int64_t after, int64_t kernel,
   return room < 0 ? -1 : room / stride + 1;
 }
 
-// Checks everything; x may lack the batch axis.
-ConvSizes sizes_of(const Array& x, const Array& weight, const Array& bias, const ConvOptions& o) {
+}  // namespace
+
+ConvSizes conv_sizes(const Array& x, const Array& weight, const Array& bias, const ConvOptions& o) {
   check_options(o);
   const int rank = weight.rank() - 2;  // of the image
   const bool line = rank == 1;
@@ -110,6 +111,8 @@ ConvSizes sizes_of(const Array& x, const Array& weight, const Array& bias, const
         s.h + o.padding[0] + o.padding[1], ", ", s.w + o.padding[2] + o.padding[3], ")");
   return s;
 }
+
+namespace {
 
 // ---------------------------------------------------------------- kernel positions
 
@@ -323,7 +326,7 @@ Array pass_activation(const Array& dy, const Array& y, FusedActivation activatio
 }
 
 Array conv_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options) {
-  const ConvSizes s = sizes_of(x, weight, bias, options);
+  const ConvSizes s = conv_sizes(x, weight, bias, options);
   const int rank = weight.rank() - 2;
   const DType dtype = options.mixed ? DType::bfloat16 : x.dtype();
   if (x.device() != Device::cpu) {
@@ -340,7 +343,7 @@ Array conv_forward(const Array& x, const Array& weight, const Array& bias, const
 
 void conv_backward(const Array& dy, const Array& x, const Array& weight, const Array& y, const ConvOptions& options,
                    const LayerGradients& out) {
-  const ConvSizes s = sizes_of(x, weight, Array(), options);
+  const ConvSizes s = conv_sizes(x, weight, Array(), options);
   const int rank = weight.rank() - 2;
   const bool batched = x.rank() == rank + 2;
   Array dz = as_images(dy, rank, batched);

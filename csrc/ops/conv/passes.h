@@ -14,6 +14,9 @@ Array as_kernels(const Array& weight);
 // [N, O, OH, OW] as the rank of the input x, which has `rank` axes of pixels.
 Array like_input(const Array& y, const Array& x, int rank);
 
+// The sizes of a convolution, everything checked; x may lack the batch axis. Errors: ValueError, TypeError for dtypes,
+// RuntimeError for devices.
+ConvSizes conv_sizes(const Array& x, const Array& weight, const Array& bias, const ConvOptions& o);
 // Stride, dilation, padding, groups and activation. Errors: ValueError.
 void check_options(const ConvOptions& options);
 // Of input, weight and bias. Errors: TypeError for dtypes, RuntimeError for devices.

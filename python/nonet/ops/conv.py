@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 from nonet import _core
 from nonet._core import Array
 from nonet.ops.matmul import ACTIVATIONS
+from nonet.ops.pool import MaxWindows
 from nonet.ops.precision import Current
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record, wants_grad
 
 __all__ = ["conv1d", "conv2d", "conv2d_act"]
 
@@ -135,3 +136,32 @@ def convolve(
 def _conv_rule(saved: Any, dy: Array, needs: list[Need]) -> Any:
     x, w, y, options = saved
     return _core.conv_backward(dy, x, w, y, *options, needs)  # type: ignore[call-arg]
+
+
+def pooled_convolve(
+    x: Tensor,
+    w: Tensor,
+    bias: TensorLike | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    activation: int,
+    pool: MaxWindows,
+) -> Tensor:
+    """Max-pooling of convolve's images [N, C, H, W] in one op; pool: as of max_windows.
+
+    activation: none or relu. The image in front of the pooling is not kept, and where windows do not overlap, gradients
+    of small kernels are sums over pooled pixels.
+    """
+    b = None if bias is None else as_tensor(bias, device=w.array.device)
+    xa, wa = x.array, w.array
+    options = (stride, padding, dilation, groups, activation, Current.code, "conv2d", *pool, "max_pool2d")
+    keep = wants_grad(x, w, b)
+    y, index = _core.pooled_conv_forward(xa, wa, None if b is None else b.array, *options, keep)  # type: ignore[call-arg]
+    return record(y, (x, w, b), _pooled_conv_rule, (xa, wa, y if activation else None, index, options))
+
+
+def _pooled_conv_rule(saved: Any, dy: Array, needs: list[Need]) -> Any:
+    x, w, y, index, options = saved
+    return _core.pooled_conv_backward(dy, x, w, y, index, *options, needs)  # type: ignore[call-arg]

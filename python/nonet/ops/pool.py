@@ -55,6 +55,26 @@ def _strides(stride: Sizes | None, kernel: tuple[int, ...], op: str) -> tuple[in
 # ------------------------------------------------------------------------------------------------ max
 
 
+# kernel, stride, padding, dilation, ceil_mode
+MaxWindows: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]"
+
+
+def max_windows(
+    axes: int,
+    op: str,
+    kernel_size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dilation: Sizes,
+    ceil_mode: bool,
+) -> MaxWindows:
+    """The arguments of max-pooling with one size per axis. Errors: ValueError."""
+    kernel = _sizes(kernel_size, axes, op, "kernel_size")
+    strides = _strides(stride, kernel, op)
+    pads = _sizes(padding, axes, op, "padding")
+    return kernel, strides, pads, _sizes(dilation, axes, op, "dilation"), ceil_mode
+
+
 def _max_pool(
     x: Tensor,
     axes: int,
@@ -66,10 +86,7 @@ def _max_pool(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
-    kernel = _sizes(kernel_size, axes, op, "kernel_size")
-    strides = _strides(stride, kernel, op)
-    pads = _sizes(padding, axes, op, "padding")
-    spec = (kernel, strides, pads, _sizes(dilation, axes, op, "dilation"), ceil_mode)
+    spec = max_windows(axes, op, kernel_size, stride, padding, dilation, ceil_mode)
     y, index = _core.max_pool_forward(x.array, *spec, return_indices or wants_grad(x), op)
     out = record(y, (x,), _max_rule, (index, x.array.shape, *spec, op))
     return _with_indices(out, index, return_indices)
