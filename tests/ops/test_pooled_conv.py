@@ -19,7 +19,7 @@ def random(*shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-# images, channels in, size, out, kernel, stride, padding, dilation, groups; the pool's kernel, stride, padding, ceil_mode
+# images, channels in, size, out, kernel, stride, padding, dilation, groups; of the pool: kernel, stride, padding, ceil
 MAXIMA = [
     (3, 1, (12, 13), 6, (5, 5), (1, 1), (2, 2), (1, 1), 1, (2, 2), (2, 2), (0, 0), False),
     (18, 6, (10, 9), 16, (5, 5), (1, 1), (0, 0), (1, 1), 1, (2, 2), (2, 2), (0, 0), False),
@@ -27,6 +27,12 @@ MAXIMA = [
     (2, 5, (12, 12), 17, (7, 3), (1, 1), (1, 2), (1, 1), 1, (3, 2), (4, 3), (0, 0), False),
     (1, 40, (8, 8), 5, (2, 4), (1, 2), (0, 0), (1, 1), 1, (1, 4), (1, 4), (0, 1), True),
     (2, 2, (6, 22), 3, (1, 11), (1, 1), (0, 3), (1, 1), 1, (2, 2), (2, 2), (1, 0), True),
+]
+PLANES = [  # plain images to few channels: vectors of pixels
+    (2, 1, (20, 33), 8, (5, 5), (1, 1), (2, 2), (1, 1), 1, (2, 2), (2, 2), (0, 0), False),
+    (3, 3, (9, 37), 3, (2, 4), (1, 1), (0, 3), (1, 1), 1, (2, 2), (2, 2), (0, 0), False),
+    (2, 4, (7, 34), 7, (3, 3), (1, 1), (1, 1), (1, 1), 1, (2, 2), (2, 2), (0, 0), False),
+    (1, 1, (6, 80), 1, (1, 1), (1, 1), (0, 0), (1, 1), 1, (2, 2), (2, 2), (0, 0), True),
 ]
 OTHERS = [
     (2, 3, (8, 9), 4, (3, 3), (1, 1), (1, 1), (1, 2), 1, (2, 2), (2, 2), (0, 0), False),
@@ -76,7 +82,7 @@ def operands(case):
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
-@pytest.mark.parametrize("case", MAXIMA + OTHERS[:2] + OTHERS[3:])
+@pytest.mark.parametrize("case", MAXIMA + PLANES + OTHERS[:2] + OTHERS[3:])
 def test_against_float64(case, activation):
     x, w, b = operands(case)
     pixels = x[:, 0].size
@@ -122,7 +128,7 @@ def test_like_the_two_ops(case, dtype):
 
 
 @each_isa
-@pytest.mark.parametrize("case", MAXIMA)
+@pytest.mark.parametrize("case", MAXIMA + PLANES[:1])
 def test_formats_and_threads(isa, case):
     arrays = operands(case)
     with use_isa(isa):
@@ -133,6 +139,21 @@ def test_formats_and_threads(isa, case):
                     values = results(lambda *t: run(case, "relu", *t), arrays, format=format)
                     got.add(tuple(v.tobytes() for v in values))
     assert len(got) == 1
+
+
+@each_isa
+def test_special_values(isa):
+    """Of several NaN the last, of equal values the first, and -inf is a maximum."""
+    case = (1, 1, (4, 40), 2, (1, 1), (1, 1), (0, 0), (1, 1), 1, (2, 2), (2, 2), (0, 0), False)
+    x = rng.choice(np.array([np.nan, -np.inf, -1, 0, 2, np.inf], np.float32), (1, 1, 4, 40))
+    w, b = np.array([1, -3], np.float32).reshape(2, 1, 1, 1), np.zeros(2, np.float32)
+    with use_isa(isa):
+        for activation in (None, "relu"):
+            got = results(lambda *t, a=activation: run(case, a, *t), [x, w, b])
+            want = results(lambda *t, a=activation: separate(case, a, *t), [x, w, b])
+            np.testing.assert_array_equal(got[0], want[0])
+            if activation is None:  # nothing is multiplied by an infinity
+                np.testing.assert_array_equal(got[1], want[1])
 
 
 def test_infinite_gradients_stay_where_they_are():

@@ -87,7 +87,7 @@ Pixels<const float> windowed(const Array& x, int64_t first, int64_t count, const
       const int64_t x0 = left - window.left;
       const int64_t x1 = right - window.left;
       float* pixels = row + left * window.pixel;
-      if (x.format() == Format::plain) {
+      if (x.format() == Format::plain && c > 1) {
         gather_row(from + (image * c * h + y) * w, h * w, c, x0, x1, pixels, window.pixel);
       } else {
         const float* source = from + ((image * h + y) * w + x0) * c;

@@ -18,31 +18,68 @@ NONET_INLINE int64_t parts_of(int64_t n, int64_t most) {
   return (n + most - 1) / most;
 }
 
-// A block of a patch: rows [row, row + rows), vectors from float `column` on; blocks of one patch lie side by side,
-// [channels][rows][vectors * width] each, from `at` floats on.
+// A vector of so many floats, and half of one: rows of a patch begin anywhere, and a load across the end of a cache
+// line takes twice as long, so short rows should not be read in long vectors.
+#if NONET_WIDTH == 16
+constexpr int64_t half = 8;
+typedef float H __attribute__((vector_size(32)));
+using NONET_NS::fma;
+NONET_INLINE H fma(H a, H b, H c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+NONET_INLINE void add_to(float* to, H v, int64_t lanes) {
+  float part[width] = {};
+  __builtin_memcpy(part, &v, sizeof v);
+  store(to, load(to, lanes) + load(part), lanes);
+}
+#else
+constexpr int64_t half = 0;
+using H = F;
+#endif
+NONET_INLINE void add_to(float* to, F v, int64_t lanes) {
+  store_lanes(to, load_lanes(to, lanes) + v, lanes);
+}
+template <class T>
+NONET_INLINE T load_as(const float* p) {
+  T v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+NONET_INLINE T splat(float x) {
+  return x - T{};
+}
+
+NONET_INLINE int64_t unit_of(const Patch& p) {
+  return p.row_floats <= half ? half : width;
+}
+
+// A block of a patch: rows [row, row + rows), vectors of `unit` floats from float `column` on; blocks of one patch lie
+// side by side, [channels][rows][vectors * unit] each, from `at` floats on.
 struct Block {
-  int64_t row, rows, column, vectors, lanes;  // lanes: of the last vector
+  int64_t row, rows, column, vectors, unit, lanes;  // lanes: of the last vector
   int64_t at;
 };
 template <class Body>
 NONET_INLINE void for_blocks(const Patch& p, int64_t channels, const Body& body) {
   const int64_t row_parts = parts_of(p.rows, most_rows);
+  const int64_t unit = unit_of(p);
   int64_t at = 0;
   for (int64_t part = 0; part < row_parts; ++part) {
     const int64_t row = p.rows * part / row_parts;
     const int64_t rows = p.rows * (part + 1) / row_parts - row;
-    for (int64_t column = 0; column < p.row_floats; column += 2 * width) {
+    for (int64_t column = 0; column < p.row_floats; column += 2 * unit) {
       const int64_t left = p.row_floats - column;
-      const int64_t vectors = left > width ? 2 : 1;
-      body(Block{row, rows, column, vectors, least(width, left - (vectors - 1) * width), at});
-      at += channels * rows * vectors * width;
+      const int64_t vectors = left > unit ? 2 : 1;
+      body(Block{row, rows, column, vectors, unit, least(unit, left - (vectors - 1) * unit), at});
+      at += channels * rows * vectors * unit;
     }
   }
 }
 
 int64_t weight_floats(const Patch& p, int64_t channels) {
   int64_t floats = 0;
-  for_blocks(p, channels, [&](const Block& b) { floats = b.at + channels * b.rows * b.vectors * width; });
+  for_blocks(p, channels, [&](const Block& b) { floats = b.at + channels * b.rows * b.vectors * b.unit; });
   return floats;
 }
 
@@ -53,10 +90,10 @@ NONET_INLINE void for_elements(const Patch& p, int64_t channels, const Body& bod
   for_blocks(p, channels, [&](const Block& b) {
     for (int64_t c = 0; c < channels; ++c) {
       for (int64_t r = 0; r < b.rows; ++r) {
-        for (int64_t j = 0; j < b.vectors * width; ++j) {
+        for (int64_t j = 0; j < b.vectors * b.unit; ++j) {
           const int64_t column = b.column + j;
           const int64_t row = (c * p.depth + column % p.depth) * p.rows + b.row + r;
-          body(b.at + (c * b.rows + r) * b.vectors * width + j, row * kernel_columns + column / p.depth,
+          body(b.at + (c * b.rows + r) * b.vectors * b.unit + j, row * kernel_columns + column / p.depth,
                column < p.row_floats);
         }
       }
@@ -78,53 +115,57 @@ template <int n>
 struct Count {
   static constexpr int value = n;
 };
-// body(Count<rows>, Count<vectors>)
+// body(Count<rows>, Count<vectors>, a vector)
 template <class Body>
 NONET_INLINE void with_size(const Block& b, const Body& body) {
-  const auto rows = [&](auto vectors) {
+  const auto rows = [&](auto vectors, auto vector) {
     switch (b.rows) {
       case 1:
-        return body(Count<1>{}, vectors);
+        return body(Count<1>{}, vectors, vector);
       case 2:
-        return body(Count<2>{}, vectors);
+        return body(Count<2>{}, vectors, vector);
       case 3:
-        return body(Count<3>{}, vectors);
+        return body(Count<3>{}, vectors, vector);
       case 4:
-        return body(Count<4>{}, vectors);
+        return body(Count<4>{}, vectors, vector);
       default:
-        return body(Count<5>{}, vectors);
+        return body(Count<5>{}, vectors, vector);
     }
   };
-  if (b.vectors == 1) {
-    rows(Count<1>{});
+  if (b.unit == half) {
+    rows(Count<1>{}, H{});
+  } else if (b.vectors == 1) {
+    rows(Count<1>{}, F{});
   } else {
-    rows(Count<2>{});
+    rows(Count<2>{}, F{});
   }
 }
 
 // ---------------------------------------------------------------- weights
 // sums [R][V vectors] += the patches under pixels of one channel.
-template <int R, int V>
+template <class T, int R, int V>
 void add_patches(const Maxima& m, const float* gradients, const int32_t* index, const float* image, int64_t row_step,
                  float* sums) {
+  constexpr int64_t unit = sizeof(T) / sizeof(float);
   for (int64_t first = 0; first < m.pixels; first += longest_chain) {
-    F acc[R][V] = {};
+    T acc[R][V] = {};
     const int64_t end = least(first + longest_chain, m.pixels);
     for (int64_t p = first; p < end; ++p) {
       const float* x = image + m.offset[index[p * m.channels]];
-      const F d = broadcast(gradients[p * m.channels]);
+      const T d = splat<T>(gradients[p * m.channels]);
 #pragma GCC unroll 5
       for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) acc[r][v] = fma(d, load(x + r * row_step + v * width), acc[r][v]);
+        for (int v = 0; v < V; ++v) acc[r][v] = fma(d, load_as<T>(x + r * row_step + v * unit), acc[r][v]);
       }
     }
 #pragma GCC unroll 5
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) {
-        float* to = sums + (r * V + v) * width;
-        store(to, load(to) + acc[r][v]);
+        float* to = sums + (r * V + v) * unit;
+        const T sum = load_as<T>(to) + acc[r][v];
+        __builtin_memcpy(to, &sum, sizeof sum);
       }
     }
   }
@@ -141,12 +182,13 @@ void weight(const MaximaWeight& w) {
         const float* image = n + 1 == m.images ? w.last_image : w.images + n * w.image_floats;
         const int64_t at = n * m.pixels * m.channels;
         for_blocks(w.patch, m.channels, [&](const Block& b) {
-          with_size(b, [&](auto rows, auto vectors) {
+          with_size(b, [&](auto rows, auto vectors, auto vector) {
             constexpr int R = decltype(rows)::value;
             constexpr int V = decltype(vectors)::value;
             for (int64_t c = 0; c < m.channels; ++c) {
-              add_patches<R, V>(m, m.gradients + at + c, m.index + at + c, image + b.row * w.patch.row_step + b.column,
-                                w.patch.row_step, partial + b.at + c * R * V * width);
+              add_patches<decltype(vector), R, V>(m, m.gradients + at + c, m.index + at + c,
+                                                  image + b.row * w.patch.row_step + b.column, w.patch.row_step,
+                                                  partial + b.at + c * R * V * b.unit);
             }
           });
         });
@@ -164,28 +206,25 @@ struct Together {
 };
 
 // image [R rows][V vectors] += the sum of gradients times weights of some channels.
-template <int R, int V>
+template <class T, int R, int V>
 void add_weights(const Together& t, const float* gradients, const float* weights, int64_t row_step, int64_t lanes,
                  float* image) {
-  F acc[R][V] = {};
+  constexpr int64_t unit = sizeof(T) / sizeof(float);
+  T acc[R][V] = {};
   for (int64_t i = 0; i < t.count; ++i) {
     const int64_t c = t.channels[i];
-    const F d = broadcast(gradients[c]);
-    const float* from = weights + c * R * V * width;
+    const T d = splat<T>(gradients[c]);
+    const float* from = weights + c * R * V * unit;
 #pragma GCC unroll 5
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) acc[r][v] = fma(d, load(from + (r * V + v) * width), acc[r][v]);
+      for (int v = 0; v < V; ++v) acc[r][v] = fma(d, load_as<T>(from + (r * V + v) * unit), acc[r][v]);
     }
   }
 #pragma GCC unroll 5
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      float* to = image + r * row_step + v * width;
-      const int64_t count = v + 1 < V ? width : lanes;
-      store_lanes(to, load_lanes(to, count) + acc[r][v], count);
-    }
+    for (int v = 0; v < V; ++v) add_to(image + r * row_step + v * unit, acc[r][v], v + 1 < V ? unit : lanes);
   }
 }
 
@@ -210,10 +249,10 @@ void add_image(const MaximaInput& in, int64_t n, float* parts, Together* lists) 
       if (list.count == 0) continue;
       float* image = parts + place * in.image_floats + list.offset;
       for_blocks(in.patch, m.channels, [&](const Block& b) {
-        with_size(b, [&](auto rows, auto vectors) {
-          add_weights<decltype(rows)::value, decltype(vectors)::value>(list, gradients, in.weights + b.at,
-                                                                       in.patch.row_step, b.lanes,
-                                                                       image + b.row * in.patch.row_step + b.column);
+        with_size(b, [&](auto rows, auto vectors, auto vector) {
+          add_weights<decltype(vector), decltype(rows)::value, decltype(vectors)::value>(
+              list, gradients, in.weights + b.at, in.patch.row_step, b.lanes,
+              image + b.row * in.patch.row_step + b.column);
         });
       });
     }

@@ -7,6 +7,7 @@
 #include "ops/conv/layout.h"
 #include "ops/conv/maxima.h"
 #include "ops/conv/passes.h"
+#include "ops/conv/planes.h"
 #include "ops/matmul/linear.h"
 
 namespace nonet {
@@ -18,7 +19,10 @@ constexpr int64_t most_patch = 512;        // floats of a patch
 constexpr int64_t most_weights = 1 << 14;  // that stay in L1 with the patches they meet
 constexpr int64_t most_channels = 512;
 constexpr int64_t widest_vector = 16;
-constexpr int64_t line = 16;  // floats of a cache line
+constexpr int64_t few_channels = 8;  // half of that
+constexpr int64_t least_cols = 8;    // pooled pixels to a row that fill a vector well
+constexpr int64_t most_terms = 256;  // of a sum, see k_chain
+constexpr int64_t line = 16;         // floats of a cache line
 
 // Whether sums over the maxima take less than those over all pixels: one in `places` of them, in vectors along a row
 // of a patch.
@@ -143,11 +147,54 @@ void maxima_backward(const Array& dz, const Array& index, const Array& x, const 
   }
 }
 
+// Whether vectors of pooled pixels are fuller than vectors of output channels, and hold pixels that lie side by side.
+bool takes_planes(const Array& x, const Array& weight, const PooledConv& o) {
+  const ConvOptions& c = o.conv;
+  const auto is = [](const Shape& shape, int64_t size) { return shape == Shape{size, size}; };
+  return x.device() == Device::cpu && x.dtype() == DType::float32 && !c.mixed && x.rank() == 4 && weight.rank() == 4 &&
+         (x.format() == Format::plain || x.dim(1) == 1) && c.groups == 1 && c.stride[0] == 1 && c.stride[1] == 1 &&
+         c.dilation[0] == 1 && c.dilation[1] == 1 && is(o.pool.kernel, 2) && is(o.pool.stride, 2) &&
+         is(o.pool.padding, 0) && is(o.pool.dilation, 1) && x.numel() > 0;
+}
+bool pools_pairs(const ConvSizes& s, const PooledConv& o) {
+  const bool whole = !o.pool.ceil_mode || (s.oh % 2 == 0 && s.ow % 2 == 0);
+  return whole && s.oh >= 2 && s.ow >= 2 * least_cols && s.o > 0 && s.o <= few_channels &&
+         s.positions() * s.c <= most_terms;
+}
+
+Pooled planes_forward(const Array& x, const Array& weight, const Array& bias, const ConvSizes& s, const PooledConv& o,
+                      bool keep_index) {
+  const Array y({s.n, s.o, s.oh / 2, s.ow / 2}, DType::float32, Format::nhwc);
+  const Array index = keep_index ? Array(y.shape(), DType::int32, Format::nhwc) : Array();
+  planes_kernels().forward({.images = s.n,
+                            .channels = s.c,
+                            .height = s.h,
+                            .width = s.w,
+                            .x = x.raw<float>(),
+                            .top = o.conv.padding[0],
+                            .left = o.conv.padding[2],
+                            .kernel = {s.kh, s.kw},
+                            .out = s.o,
+                            .weights = weight.data<float>(),
+                            .bias = bias.defined() ? bias.data<float>() : nullptr,
+                            .relu = o.conv.activation == FusedActivation::relu,
+                            .rows = s.oh / 2,
+                            .cols = s.ow / 2,
+                            .full_cols = s.ow,
+                            .y = y.raw<float>(),
+                            .index = keep_index ? index.raw<int32_t>() : nullptr});
+  return {y, index};
+}
+
 }  // namespace
 
 Pooled pooled_conv_forward(const Array& x, const Array& weight, const Array& bias, const PooledConv& o,
                            bool keep_index) {
   ConvOptions conv = o.conv;
+  if (takes_planes(x, weight, o)) {
+    const ConvSizes s = conv_sizes(x, weight, bias, conv);
+    if (pools_pairs(s, o)) return planes_forward(x, weight, bias, s, o, keep_index);
+  }
   // relu of the pooled image is the pooled relu, and less work; bfloat16 and devices have no kernel for it in place.
   const bool late = conv.activation == FusedActivation::relu && x.device() == Device::cpu &&
                     x.dtype() == DType::float32 && !conv.mixed;
