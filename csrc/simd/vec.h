@@ -202,4 +202,28 @@ NONET_INLINE void store_lanes(T* p, F v, int64_t lanes) {
   }
 }
 
+// ---------------------------------------------------------------- past the caches
+// For a result that the caches cannot hold: a line that is written whole need not be read first, and nothing else has
+// to leave for it. drain() before another thread may read it.
+inline constexpr int64_t beyond_caches = 16 << 20;  // bytes
+
+NONET_INLINE bool passes_caches(const void* p, int64_t bytes) {
+  return bytes >= beyond_caches && (uint64_t)p % sizeof(F) == 0;
+}
+// p: a multiple of a vector.
+NONET_INLINE void store_past(float* p, F v) {
+#if defined(__AVX512F__) && NONET_WIDTH == 16
+  _mm512_stream_ps(p, v);
+#elif defined(__AVX2__) && NONET_WIDTH == 8
+  _mm256_stream_ps(p, v);
+#else
+  store(p, v);
+#endif
+}
+NONET_INLINE void drain() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 }  // namespace nonet::NONET_NS

@@ -9,6 +9,7 @@ from helpers import (
     GPU,
     available_isas,
     check_op,
+    each_isa,
     each_place,
     shuffle_threads,
     use_isa,
@@ -425,3 +426,24 @@ def test_the_order_of_threads_on_a_device():
                     first = first or results
                     for got, want in zip(results, first, strict=True):
                         np.testing.assert_array_equal(got, want)
+
+
+@each_isa
+def test_results_that_no_cache_holds(isa):
+    """Both images together are stored past the caches, each alone is not."""
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 2, 64, 180, 190)).astype(np.float32)
+    mean, var, gamma = (rng.random(64, np.float32) + 0.5 for _ in range(3))
+
+    def run(part):
+        t = nonet.Tensor(nonet.tensor(x[part]).array.to_format("nhwc"), True)
+        y = F.batch_norm(t, mean, var, gamma)
+        y.backward(nonet.Tensor(nonet.tensor(dy[part]).array.to_format("nhwc")))
+        return y.numpy(), t.grad.numpy()
+
+    with use_isa(isa):
+        parts = [run(slice(i, i + 1)) for i in (0, 1)]
+        for threads in (1, 2):
+            with use_threads(threads):
+                for got, *want in zip(run(slice(0, 2)), *parts, strict=True):
+                    np.testing.assert_array_equal(got, np.concatenate(want))

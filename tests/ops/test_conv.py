@@ -159,6 +159,18 @@ def test_sizes(shape):
     check(random(*shape), random(4, 3, 1, 1))
 
 
+@each_isa
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_results_that_no_cache_holds(isa, kernel):
+    """Both images together are stored past the caches, each alone is not."""
+    x, w, b = random(2, 5, 180, 190), random(64, 5, kernel, kernel), random(64)
+    with use_isa(isa):
+        one = [F.conv2d(x[i : i + 1], w, b).numpy() for i in (0, 1)]
+        for threads in (1, 2):
+            with use_threads(threads):
+                np.testing.assert_array_equal(F.conv2d(x, w, b).numpy(), np.concatenate(one))
+
+
 @pytest.mark.parametrize(("c", "o"), [(0, 3), (3, 0)])
 def test_no_channels(c, o):
     y = F.conv2d(np.ones((2, c, 4, 4), np.float32), np.ones((o, c, 3, 3), np.float32), np.ones(o, np.float32))

@@ -88,8 +88,17 @@ void for_chunks(int64_t taps, int64_t depth, const Body& body) {
   }
 }
 
+// Whether a result is stored once, in whole vectors, and too large for the caches.
+bool stores_past(const Correlation& c) {
+  const Grid& grid = c.grid;
+  const int64_t bytes = grid.images * c.out.image * (int64_t)sizeof(float);
+  return c.activation == FusedActivation::none && c.out.pixel % width == 0 && c.out.row % width == 0 &&
+         c.out.image % width == 0 && grid.out % tile_columns == 0 && passes_caches(c.out.data, bytes);
+}
+
 // One panel of output channels on the rows of a task.
-void correlate_panel(const Correlation& c, const Task& t, int64_t group, int64_t panel, const float* weights) {
+void correlate_panel(const Correlation& c, const Task& t, int64_t group, int64_t panel, const float* weights,
+                     bool past) {
   const int64_t channel = group * c.grid.out + panel * panel_columns;
   const int64_t channels = minimum(panel_columns, c.grid.out - panel * panel_columns);
   const float* bias = c.bias == nullptr ? nullptr : c.bias + channel;
@@ -105,8 +114,8 @@ void correlate_panel(const Correlation& c, const Task& t, int64_t group, int64_t
                                  weights + (tap.weight + chunk.k) * panel_columns};
       }
       const Product product{
-          terms,       chunk.to - chunk.from, chunk.kb, c.grid.step_x * c.in.pixel, panel_columns, out,
-          c.out.pixel, !chunk.first,          bias};
+          terms,       chunk.to - chunk.from, chunk.kb, c.grid.step_x * c.in.pixel,       panel_columns, out,
+          c.out.pixel, !chunk.first,          bias,     past && chunk.first && chunk.last};
       brgemm(row.cols, channels, product, [&](int64_t begin, int64_t end) {
         if (chunk.last)
           finish_in_place(out + begin * c.out.pixel, c.out.pixel, end - begin, channels, nullptr, c.activation);
@@ -119,9 +128,11 @@ void correlate(const Correlation& c) {
   const Grid& grid = c.grid;
   const int64_t panels = divide_up(grid.out, panel_columns);
   const int64_t flops = 2 * grid.cols * c.tap_count * c.depth * minimum(grid.out, panel_columns);
+  const bool past = stores_past(c);
   for_tasks(split(grid, grid.groups * panels, flops), [&](const Task& t) {
     for (int64_t p = t.panel; p < t.panel + t.panels; ++p)
-      correlate_panel(c, t, p / panels, p % panels, c.weights + p * c.panel_floats);
+      correlate_panel(c, t, p / panels, p % panels, c.weights + p * c.panel_floats, past);
+    if (past) drain();
   });
 }
 

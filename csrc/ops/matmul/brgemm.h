@@ -54,6 +54,7 @@ struct Product {
   int64_t ldc;
   bool accumulate;              // add to C instead of overwriting it
   const float* bias = nullptr;  // [cols], added to every row of C that is overwritten
+  bool past = false;            // rows of C of whole vectors are stored past the caches (vec.h); the caller drains
 };
 
 // How A is stored: element (r, k) is a[r * lda + k], or a[k * lda + r].

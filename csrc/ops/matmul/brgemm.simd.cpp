@@ -109,6 +109,16 @@ void tile(const Product& p, int64_t row, int64_t column, int64_t cols) {
 #pragma GCC unroll 8
   for (int v = 0; v < V; ++v) start[v] = bias == nullptr ? T{} : load_first(bias + v * wide, lanes(v), T{});
   const bool whole = cols == V * wide;
+  if constexpr (V == 2 && order == Order::rows && sizeof(T) == sizeof(F)) {
+    if (p.past && whole && !p.accumulate) {
+#pragma GCC unroll 28
+      for (int r = 0; r < R; ++r, c += p.ldc) {
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) store_past(c + v * wide, acc[r][v] + start[v]);
+      }
+      return;
+    }
+  }
 #pragma GCC unroll 28
   for (int r = 0; r < R; ++r, c += p.ldc) {
 #pragma GCC unroll 8

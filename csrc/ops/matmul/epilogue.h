@@ -24,11 +24,11 @@ struct Finish {
 };
 
 template <class T, class Function>
-static void finish_rows(const Finish<T>& f, const Function& function) {
-  for (int64_t r = 0; r < f.rows; ++r) {
+static void finish_rows(const Finish<T>& f, int64_t rows, int64_t cols, const Function& function) {
+  for (int64_t r = 0; r < rows; ++r) {
     const float* sums = f.sums + r * f.sums_row;
     const int64_t at = r * f.c_row;
-    for_vectors(f.cols, [&](int64_t i, int64_t lanes) {
+    for_vectors(cols, [&](int64_t i, int64_t lanes) {
       F z = load_lanes(sums + i, lanes) * f.scale;
       if (f.bias != nullptr) z += load_lanes(f.bias + i, lanes);
       if (f.residual != nullptr) z += load_lanes(f.residual + at + i, lanes);
@@ -38,20 +38,22 @@ static void finish_rows(const Finish<T>& f, const Function& function) {
   }
 }
 
+// f is never copied: a copy's vectors would wait for the stores of its members, and those for all stores before them,
+// which are sums on their way to memory.
 template <class T>
-static void finish(Finish<T> f, FusedActivation activation) {
+static void finish(const Finish<T>& f, FusedActivation activation) {
   const bool plain = f.scale == 1.f && f.bias == nullptr && f.residual == nullptr && f.before == nullptr;
-  if (plain && f.sums_row == f.cols && f.c_row == f.cols) {  // one long row
-    f.cols *= f.rows;
-    f.rows = 1;
-  }
   if (activation == FusedActivation::none && plain && (const void*)f.sums == (const void*)f.c) return;
-  visit_fused(activation, [&](auto map) { finish_rows(f, [](F z) { return decltype(map)::forward(z); }); });
+  const bool one = plain && f.sums_row == f.cols && f.c_row == f.cols;  // one long row
+  visit_fused(activation, [&](auto map) {
+    finish_rows(f, one ? 1 : f.rows, one ? f.rows * f.cols : f.cols, [](F z) { return decltype(map)::forward(z); });
+  });
 }
 
 // c = f(c + bias, if given) on [rows, cols].
 static inline void finish_in_place(float* c, int64_t row, int64_t rows, int64_t cols, const float* bias,
                                    FusedActivation activation) {
+  if (activation == FusedActivation::none && bias == nullptr) return;
   Finish<float> f{c, row, c, row, rows, cols};
   f.bias = bias;
   finish(f, activation);

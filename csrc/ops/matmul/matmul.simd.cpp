@@ -444,25 +444,27 @@ void pack_b(const Gemm& g, void* packed) {
   });
 }
 
+// Whether C is stored once, as it is, in whole vectors, and too large for the caches.
+bool stores_past(const Gemm& g) {
+  return g.k <= k_block && !g.accumulate && !g.c_is_bfloat16 && g.scale == 1.f && g.residual == nullptr &&
+         g.before == nullptr && g.row_max == nullptr && g.activation == FusedActivation::none && g.batch == 1 &&
+         g.n % tile_columns == 0 && passes_caches(g.c, g.m * g.n * (int64_t)sizeof(float));
+}
+
 // One region of C over the whole of k. b: its panels; packed_a: tiles of the entry, or null.
 void packed_region(const Gemm& g, const Entry& e, const Region& r, const float* b, const float* packed_a) {
   const Sums sums = task_sums(g, e, r);
   const int64_t step = k_step(g);
+  const bool past = step >= g.k && stores_past(g);
   for (int64_t k = 0; k < g.k; k += step) {
     const int64_t kb = minimum(step, g.k - k);
     for (int64_t first = 0; first < r.cols; first += panel_columns) {
       const int64_t column = r.column + first;
       const int64_t cols = minimum(panel_columns, r.cols - first);
       Term term{nullptr, b + first * g.k + k * panel_columns};
-      Product product{&term,
-                      1,
-                      kb,
-                      g.lda,
-                      panel_columns,
-                      sums.data + first,
-                      sums.row,
-                      k > 0 || g.accumulate,
-                      early_bias(g, column)};
+      Product product{
+          &term, 1, kb, g.lda, panel_columns, sums.data + first, sums.row, k > 0 || g.accumulate, early_bias(g, column),
+          past};
       const auto epilogue = [&](int64_t begin, int64_t end) {
         if (k + kb == g.k) {
           finish(g, e, {r.row + begin, end - begin, column, cols}, {sums.data + first + begin * sums.row, sums.row},
@@ -486,6 +488,7 @@ void packed_region(const Gemm& g, const Entry& e, const Region& r, const float* 
       }
     }
   }
+  if (past) drain();
 }
 
 void run_packed(const Gemm& g, float* workspace) {

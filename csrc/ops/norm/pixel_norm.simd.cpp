@@ -141,19 +141,43 @@ void for_pixels(const Pixels& p, const Body& body) {
       }
       body(pixel * p.channels, image * p.table_step);
     }
+    drain();
   });
+}
+
+// Vectors of a result: stored as usual, or past the caches.
+struct Kept {
+  template <class T>
+  NONET_INLINE void put(T* to, F v, int64_t lanes) {
+    store_lanes(to, v, lanes);
+  }
+};
+struct Past {
+  NONET_INLINE void put(float* to, F v, int64_t) { store_past(to, v); }
+  NONET_INLINE void put(bfloat16* to, F v, int64_t lanes) { store_lanes(to, v, lanes); }
+};
+template <class T, class Body>
+NONET_INLINE void with_store(const T* out, const Pixels& p, const Body& body) {
+  const int64_t bytes = p.images * p.pixels * p.channels * (int64_t)sizeof(T);
+  if (sizeof(T) == sizeof(float) && p.channels % width == 0 && passes_caches(out, bytes)) {
+    body(Past{});
+  } else {
+    body(Kept{});
+  }
 }
 
 template <class T>
 void apply(const T* x, const T* residual, T* y, const float* mean, const float* scale, const float* shift, bool relu,
            const Pixels& p) {
-  for_pixels(p, [&](int64_t at, int64_t table) {
-    for_vectors(p.channels, [=](int64_t i, int64_t lanes) {
-      const F m = load_lanes(mean + table + i, lanes);
-      F z = fma(load_lanes(x + at + i, lanes) - m, load_lanes(scale + table + i, lanes),
-                load_lanes(shift + table + i, lanes));
-      if (residual != nullptr) z += load_lanes(residual + at + i, lanes);
-      store_lanes(y + at + i, relu ? (z < 0.f ? F{} : z) : z, lanes);
+  with_store(y, p, [&](auto store) {
+    for_pixels(p, [&](int64_t at, int64_t table) {
+      for_vectors(p.channels, [=](int64_t i, int64_t lanes) {
+        const F m = load_lanes(mean + table + i, lanes);
+        F z = fma(load_lanes(x + at + i, lanes) - m, load_lanes(scale + table + i, lanes),
+                  load_lanes(shift + table + i, lanes));
+        if (residual != nullptr) z += load_lanes(residual + at + i, lanes);
+        decltype(store)::put(y + at + i, relu ? (z < 0.f ? F{} : z) : z, lanes);
+      });
     });
   });
 }
@@ -162,15 +186,17 @@ template <class T>
 void gradient(const Incoming<T> in, const T* x, const float* mean, const float* scale, const float* shift,
               const float* slope, const float* offset, T* dx, const Pixels& p) {
   const bool distances = slope != nullptr || (in.relu && in.y == nullptr);
-  for_pixels(p, [&](int64_t at, int64_t table) {
-    for_vectors(p.channels, [=](int64_t i, int64_t lanes) {
-      const F a = load_lanes(scale + table + i, lanes);
-      const F b = in.relu ? load_lanes(shift + table + i, lanes) : F{};
-      const F distance = distances ? load_lanes(x + at + i, lanes) - load_lanes(mean + table + i, lanes) : F{};
-      const F d = Incoming<T>::value(in, at + i, distance, a, b, lanes);
-      if (slope == nullptr) return store_lanes(dx + at + i, d * a, lanes);
-      const F line = fma(distance, load_lanes(slope + table + i, lanes), load_lanes(offset + table + i, lanes));
-      store_lanes(dx + at + i, fma(d, a, line), lanes);
+  with_store(dx, p, [&](auto store) {
+    for_pixels(p, [&](int64_t at, int64_t table) {
+      for_vectors(p.channels, [=](int64_t i, int64_t lanes) {
+        const F a = load_lanes(scale + table + i, lanes);
+        const F b = in.relu ? load_lanes(shift + table + i, lanes) : F{};
+        const F distance = distances ? load_lanes(x + at + i, lanes) - load_lanes(mean + table + i, lanes) : F{};
+        const F d = Incoming<T>::value(in, at + i, distance, a, b, lanes);
+        if (slope == nullptr) return decltype(store)::put(dx + at + i, d * a, lanes);
+        const F line = fma(distance, load_lanes(slope + table + i, lanes), load_lanes(offset + table + i, lanes));
+        decltype(store)::put(dx + at + i, fma(d, a, line), lanes);
+      });
     });
   });
 }
