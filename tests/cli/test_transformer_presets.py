@@ -170,6 +170,57 @@ def test_folder_of_a_gpt(here, capsys):
     assert [line["prompt"] for line in made] == ["the cat"] * 2
     _fails(capsys, "--beam has no meaning", *args, "--beam", "2")
 
+    (record,) = _json(capsys, "convert", "gpt2", "gpt.safetensors")
+    assert record["architecture"] == "GPT" and record["filled"] == record["left_out"] == []
+    assert record["keys"]["h.0.ln_1.bias"] == "transformer.h.0.ln_1.bias"
+    converted = ("generate", "gpt.safetensors", *args[2:])
+    assert (
+        _json(capsys, *converted, "--top-k", "9")[0]["text"]
+        == _json(capsys, *args, "--top-k", "9")[0]["text"]
+    )
+    (summary,) = _json(capsys, "summary", "gpt.safetensors")
+    assert summary["input"] == [1, 32]
+    assert "GPT, " in _out(capsys, "convert", "gpt2", "again.safetensors", "--arch", "GPT")
+    _fails(capsys, "--arch must be one of BERT, GPT, T5", "convert", "gpt2", "x", "--arch", "resnet18")
+    _fails(capsys, "expected the tensors of T5, found others", "convert", "gpt2", "x", "--arch", "T5")
+    _fails(capsys, "DST must be a file, got the folder", "convert", "gpt2", ".")
+    (here / "gpt2/tokenizer.json").unlink()
+    _fails(capsys, "expected a tokenizer (in a folder tokenizer.json), found none", *args)
+
+
+@pytest.mark.parametrize("head", ["mlm", "classify", "tokens", None])
+def test_folder_of_a_bert(here, capsys, head):
+    pytest.importorskip("tokenizers")
+    special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = data.Tokenizer.train_bpe(["the cat sat on the mat"] * 3, 270, special)
+    nonet.manual_seed(0)
+    model = models.BERT(len(tokenizer), 32, 2, 16, 1, 2, 32, head=head, classes=3)
+    model.save_pretrained(here / "bert")
+    tokenizer.save(here / "bert/tokenizer.json")
+    config = json.loads((here / "bert/config.json").read_text())
+    config["id2label"] = {"0": "cat", "1": "mat", "2": "sat"}
+    (here / "bert/config.json").write_text(json.dumps(config))
+    (here / "lines.txt").write_text("the [MASK] sat\n")
+    (record,) = _json(capsys, "convert", "bert", "bert.safetensors")
+    assert record["architecture"] == "BERT" and record["arguments"]["head"] == head
+    for name in ("bert", "bert.safetensors"):
+        if head is None:
+            _fails(capsys, "expected a BERT that fills gaps or classifies", "predict", name, "lines.txt")
+            continue
+        (found,) = _json(capsys, "predict", name, "lines.txt")
+        said = _out(capsys, "predict", name, "lines.txt")
+        codes = tokenizer.encode("the [MASK] sat")
+        logits = model.eval()(codes[None]).detach().numpy()[0]
+        if head == "mlm":
+            best = int(logits[codes.tolist().index(tokenizer.token("[MASK]"))].argmax())
+            assert found["tokens"] == [tokenizer.decode([best])]
+        elif head == "classify":
+            assert found["class"] == ["cat", "mat", "sat"][logits.argmax()] and found["class"] in said
+        else:
+            assert found["classes"] == [["cat", "mat", "sat"][i] for i in logits.argmax(axis=1)]
+            assert "[MASK]/" in said
+    _fails(capsys, "expected a GPT-2 or T5, found a BERT", "generate", "bert", "--prompt", "x")
+
 
 def test_folder_of_a_t5(here, capsys):
     pytest.importorskip("tokenizers")

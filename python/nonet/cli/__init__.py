@@ -95,8 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     summary = _add(commands, "summary", "layers, shapes, parameters and multiply-accumulates")
     summary.add_argument("what", metavar="PRESET|CHECKPOINT", help=f"{', '.join(PRESETS)}, or a file")
     summary.add_argument("--data", metavar="NAME", help="the set that a preset is built for")
-    convert = _add(commands, "convert", "a checkpoint of torchvision (.pth, .safetensors) as one of nonet")
-    convert.add_argument("src", metavar="SRC")
+    convert = _add(
+        commands, "convert", "a model of torchvision (a file) or Hugging Face (a folder) as a checkpoint"
+    )
+    convert.add_argument(
+        "src", metavar="SRC", help=".pth, .safetensors, or the folder of a BERT, GPT-2 or T5"
+    )
     convert.add_argument("dst", metavar="DST", help="a .safetensors file")
     convert.add_argument(
         "--arch", metavar="NAME", help="the architecture; default: told from names and shapes"

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
-from typing import Any
 
-from nonet import io
-from nonet.cli import pretrained
 from nonet.cli.device import check_device
 from nonet.cli.errors import OK, UsageError
 from nonet.cli.evaluate import preset_of
-from nonet.cli.tasks import task_named
+from nonet.cli.tasks import task_of
 
 
 def run(args: argparse.Namespace) -> int:
     check_device(args.device)
-    if os.path.isdir(args.checkpoint):
-        pretrained.generate(args)
-        return OK
-    metadata = io.load_metadata(args.checkpoint)
-    preset = preset_of(metadata, args.checkpoint)
-    task: Any = task_named(preset.task)
+    task, metadata = task_of(args.checkpoint)
     if not hasattr(task, "generate"):
+        preset = preset_of(metadata, args.checkpoint)
         raise UsageError(
             f"{args.checkpoint}: a model of {preset.name} makes nothing of its own; try `nonet predict`"
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from nonet import io, models
+from nonet import models
 from nonet.cli.errors import OK, UsageError
 from nonet.cli.presets import PRESETS
-from nonet.cli.tasks import task_named
+from nonet.cli.tasks import task_named, task_of
 from nonet.nn import Module
 from nonet.train.log import to_json
 
@@ -52,9 +52,7 @@ def _model_of(what: str, name: str | None) -> tuple[Module, tuple[int, ...]]:
             raise UsageError(f"expected a preset ({', '.join(PRESETS)}) or a .safetensors file, got {what!r}")
         if name is not None:
             raise UsageError(f"--data is for presets; {what} holds the set that it was trained on")
-        metadata = io.load_metadata(what)
-        trained = PRESETS.get(metadata.get("preset", ""))
-        task = task_named(trained.task if trained is not None else "classify")
+        task, metadata = task_of(what)
         shape = task.input_shape(metadata, what)
         return models.load_model(what), shape
     preset = PRESETS[what]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any, Protocol, cast
 
 from nonet import data, io, models
 from nonet.cli.errors import UsageError
-from nonet.cli.presets import Preset
+from nonet.cli.presets import PRESETS, Preset
 from nonet.nn import Module, Parameter
 from nonet.tensor import Tensor
 from nonet.train import Metric, Trainer
 
 _TASKS = ("classify", "segment", "detect", "music", "series", "text", "speech", "transcribe", "translate")
 _TASKS += ("masked", "sentences", "reconstruct", "anomaly", "variational", "adversarial", "translate_images")
+_TASKS += ("pretrained",)
 _MODULES = {name: f"nonet.cli.{name}" for name in _TASKS}
 
 
@@ -96,6 +98,22 @@ class Task(Protocol):
 
 def task_named(name: str) -> Task:
     return cast(Task, importlib.import_module(_MODULES[name]))
+
+
+def task_of(path: str) -> tuple[Any, dict[str, str]]:
+    """The task of a checkpoint, and its metadata. FileError for damaged files.
+
+    Converted checkpoints have no preset: they are networks on images or on tokens; folders are Hugging Face's.
+    """
+    if os.path.isdir(path):
+        folders: Any = task_named("pretrained")
+        return folders, folders.metadata_of(path)
+    metadata = io.load_metadata(path)
+    preset = PRESETS.get(metadata.get("preset", ""))
+    if preset is not None:
+        return task_named(preset.task), metadata
+    on_tokens = {kind.__name__ for kind in models.PRETRAINED.values()}
+    return task_named("pretrained" if metadata.get("architecture") in on_tokens else "classify"), metadata
 
 
 def start_from(model: Module, path: str) -> None:

@@ -14,15 +14,18 @@ from nonet.models.gan import DCGAN, GAN, Adversarial
 from nonet.models.generation import Sampling, beam_search, choose, stream
 from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
+from nonet.models.pretrained import read_config
 from nonet.models.recognizer import SpeechRecognizer
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier, step_mask
 from nonet.models.registry import (
     ARCHITECTURES,
+    PRETRAINED,
     VARIANTS,
     architecture_of,
     build,
     from_pretrained,
     load_model,
+    read_pretrained,
     save_model,
 )
 from nonet.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
@@ -82,7 +85,10 @@ __all__ = [
     "detection_loss",
     "discriminator_loss",
     "encode_boxes",
+    "PRETRAINED",
     "from_pretrained",
+    "read_config",
+    "read_pretrained",
     "generator_loss",
     "kl_divergence",
     "load_model",

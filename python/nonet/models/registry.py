@@ -18,7 +18,7 @@ from nonet.models.detector import Detector
 from nonet.models.gan import DCGAN, GAN
 from nonet.models.gpt import GPT
 from nonet.models.lenet import LeNet5
-from nonet.models.pretrained import read_config
+from nonet.models.pretrained import Report, read_config
 from nonet.models.recognizer import SpeechRecognizer
 from nonet.models.recurrent import Forecaster, LanguageModel, MusicModel, SequenceClassifier
 from nonet.models.seq2seq import Seq2Seq
@@ -88,10 +88,20 @@ def from_pretrained(directory: PathLike) -> Any:
 
     FileError if it says something else, or the files do not fit.
     """
+    return read_pretrained(directory)[0]
+
+
+def read_pretrained(directory: PathLike, name: str | None = None) -> tuple[Any, Report]:
+    """The same, and which tensor of the files became which. name: BERT, GPT or T5, whatever config.json says."""
+    classes = {kind.__name__: kind for kind in PRETRAINED.values()}
+    if name is not None:
+        if name not in classes:
+            raise ValueError(f"read_pretrained: name must be one of {', '.join(classes)}, got {name!r}")
+        return classes[name].read(directory)
     kind = read_config(directory).get("model_type")
     if kind not in PRETRAINED:
         raise FileError(f"{directory}: expected a model_type of {', '.join(PRETRAINED)}, found {kind}")
-    return PRETRAINED[kind].from_pretrained(directory)
+    return PRETRAINED[kind].read(directory)
 
 
 def architecture_of(model: Module) -> dict[str, str]:
