@@ -145,6 +145,32 @@ def test_summary_restores_modes_and_counts_shared_parameters_once():
     np.testing.assert_array_equal(nonet.get_rng_state(), before)
 
 
+def test_macs_of_transformers():
+    width, inner, length = 8, 20, 5
+    layer = 2 * length * (4 * width * width + 2 * width * inner) + 2 * 2 * length * length * width
+    encoder = nn.TransformerEncoderLayer(width, 2, inner, batch_first=True)
+    rows = models.summary(encoder, (2, length, width))
+    assert sum(r.macs for r in rows) == layer
+    assert sum(r.parameters for r in rows) == sum(p.numel() for p in encoder.parameters())
+    sizes = {"vocabulary": 11, "positions": 16, "width": width, "heads": 2, "layers": 3, "inner": inner}
+    for model, head in (
+        (models.GPT(**sizes), 2 * length * width * 11),
+        (models.GPT(**sizes, tied=False), 2 * length * width * 11),
+        (models.BERT(**sizes, head="tokens", classes=4), 2 * length * width * 4),
+        (models.BERT(**sizes), 2 * length * width * (width + 11)),
+    ):
+        rows = models.summary(model, (2, length))
+        assert sum(r.macs for r in rows) == 3 * layer + head
+        assert sum(r.parameters for r in rows) == sum(p.numel() for p in model.parameters())
+    model = models.T5(11, width, 3, inner, 1, None, 2)
+    attention = 2 * length * 4 * width * 6 + 2 * 2 * length * length * 6
+    rows = models.summary(model, (2, length))
+    assert (
+        sum(r.macs for r in rows)
+        == 3 * attention + 2 * 2 * length * 2 * width * inner + 2 * length * width * 11
+    )
+
+
 def test_macs_of_convolutions():
     rows = models.summary(nn.Conv2d(4, 6, 3, groups=2), (1, 4, 8, 8))
     assert rows[0].macs == 6 * 36 * 2 * 9

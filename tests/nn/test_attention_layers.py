@@ -156,6 +156,27 @@ def test_transformer_learns_to_copy(norm_first):
     assert loss.item() < 1.0, loss.item()
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_norms_and_layers_of_others(norm_first):
+    """What a user puts in the place of a norm or a linear layer is called with one argument."""
+
+    class Plain(nn.Module):
+        def __init__(self, inner):
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x)
+
+    nonet.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, norm_first=norm_first).eval()
+    wanted = layer(x).detach().numpy()
+    layer.norm1, layer.norm2, layer.linear1 = Plain(layer.norm1), Plain(layer.norm2), Plain(layer.linear1)
+    np.testing.assert_allclose(layer(x).detach().numpy(), wanted, atol=1e-6)
+    layer.norm2 = nn.RMSNorm(8)
+    assert layer(x).shape == x.shape
+
+
 def test_mask_of_later_positions():
     mask = nn.Transformer.generate_square_subsequent_mask(4).numpy()
     np.testing.assert_array_equal(mask, np.where(np.tri(4) > 0, 0, -np.inf))

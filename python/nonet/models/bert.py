@@ -16,7 +16,7 @@ from nonet.ops.attention import attention
 from nonet.ops.creation import arange, zeros
 from nonet.ops.dropout import dropout
 from nonet.ops.loss_class import cross_entropy
-from nonet.ops.matmul import linear, linear_act
+from nonet.ops.matmul import linear
 from nonet.ops.shape import reshape, unsqueeze
 from nonet.ops.unary import tanh
 from nonet.tensor import Parameter, Tensor, TensorLike, as_tensor
@@ -57,8 +57,8 @@ class _Output(nn.Module):
 
     def forward(self, x: Tensor, stream: Tensor) -> Tensor:
         if self.training and self.rate > 0:
-            return self.LayerNorm(stream + dropout(self.dense(x), self.rate))
-        return self.LayerNorm(linear_act(x, self.dense.weight, self.dense.bias, None, residual=stream))
+            return self.LayerNorm(dropout(self.dense(x), self.rate), stream)[1]
+        return self.LayerNorm(self.dense(x, residual=stream))
 
 
 class _Self(nn.Module):
@@ -72,6 +72,9 @@ class _Self(nn.Module):
         rate = self.rate if self.training else 0.0
         parts = (self.query(x), self.key(x), self.value(x))
         return attention(*parts, heads=self.heads, mask=seen, dropout=rate)
+
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        return 2 * output.numel() * output.shape[1]
 
 
 class _Attention(nn.Module):
@@ -89,7 +92,7 @@ class _Dense(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear_act(x, self.dense.weight, self.dense.bias, self.activation)
+        return self.dense(x, self.activation)
 
 
 class _Layer(nn.Module):
@@ -130,7 +133,7 @@ class _Transform(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.LayerNorm(linear_act(x, self.dense.weight, self.dense.bias, self.activation))
+        return self.LayerNorm(self.dense(x, self.activation))
 
 
 class _Predictions(nn.Module):
@@ -140,6 +143,9 @@ class _Predictions(nn.Module):
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         return linear(self.transform(x), table, self.bias)
+
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        return output.numel() * args[1].shape[1]
 
 
 class _MaskedHead(nn.Module):

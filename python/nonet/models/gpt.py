@@ -17,7 +17,7 @@ from nonet.ops.attention import KeyValueCache, attention
 from nonet.ops.creation import arange
 from nonet.ops.dropout import dropout
 from nonet.ops.loss_class import cross_entropy
-from nonet.ops.matmul import linear, linear_act
+from nonet.ops.matmul import linear
 from nonet.ops.shape import reshape
 from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
 
@@ -33,8 +33,8 @@ class _Attention(nn.Module):
         self.c_attn = nn.Linear(width, 3 * width)
         self.c_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, stream: Tensor, cache: KeyValueCache | None) -> Tensor:
-        """stream + what the positions of x see in each other and, with a cache, in those before."""
+    def forward(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """What the positions of x see in each other and, with a cache, in those before."""
         packed = self.c_attn(x)
         if cache is None:
             rate = self.rate if self.training else 0.0
@@ -43,7 +43,10 @@ class _Attention(nn.Module):
             width = self.c_proj.in_features
             cache.append(packed, packed, width, 2 * width)
             mixed = cache.attend(packed, self.heads)
-        return _joined(mixed, self.c_proj, stream, self.residual if self.training else 0.0)
+        return dropout(self.c_proj(mixed), self.residual, self.training)
+
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        return 2 * output.numel() * output.shape[1]
 
 
 class _MLP(nn.Module):
@@ -52,9 +55,8 @@ class _MLP(nn.Module):
         self.c_fc = nn.Linear(width, inner)
         self.c_proj = nn.Linear(inner, width)
 
-    def forward(self, x: Tensor, stream: Tensor) -> Tensor:
-        hidden = linear_act(x, self.c_fc.weight, self.c_fc.bias, self.activation)
-        return _joined(hidden, self.c_proj, stream, self.residual if self.training else 0.0)
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(self.c_proj(self.c_fc(x, self.activation)), self.residual, self.training)
 
 
 class _Block(nn.Module):
@@ -66,9 +68,16 @@ class _Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width, eps)
         self.mlp = _MLP(width, inner, activation, drop)
 
-    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        x = self.attn(self.ln_1(x), x, cache)
-        return self.mlp(self.ln_2(x), x)
+    def forward(
+        self, branch: Tensor | None, stream: Tensor, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(what is to be added to the stream, the stream): the next norm adds them in its own pass."""
+        if branch is None:
+            normal = self.ln_1(stream)
+        else:
+            stream, normal = self.ln_1(branch, stream)
+        stream, normal = self.ln_2(self.attn(normal, cache), stream)
+        return self.mlp(normal), stream
 
 
 class GPT(nn.Module):
@@ -144,17 +153,20 @@ class GPT(nn.Module):
             raise ValueError(f"a sequence has at most {most} positions, got {first + length}")
         places = arange(first, first + length, device=t.device)
         x = self.wte(t) + self.wpe(places)
-        if self.training and self.rate > 0:
-            x = dropout(x, self.rate)
+        x = dropout(x, self.rate, self.training)
+        branch: Tensor | None = None
         for i, block in enumerate(self.h):
-            x = block(x, None if caches is None else caches[i])
-        return self.ln_f(x)
+            branch, x = block(branch, x, None if caches is None else caches[i])
+        return self.ln_f(branch, x)[1]
 
     def forward(self, ids: TensorLike) -> Tensor:
         return self.logits(self.features(ids))
 
     def logits(self, features: Tensor) -> Tensor:
-        return linear(features, self.wte.weight if self.lm_head is None else self.lm_head.weight)
+        return linear(features, self.wte.weight) if self.lm_head is None else self.lm_head(features)
+
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        return output.numel() * self.wte.weight.shape[1] if self.lm_head is None else 0
 
     def example(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
         return (np.zeros(tuple(shape), np.int64),)
@@ -311,10 +323,3 @@ class GPT(nn.Module):
     def save_pretrained(self, directory: PathLike) -> None:
         """Writes a folder that transformers reads."""
         write_folder(directory, self, self.layout, self.config())
-
-
-def _joined(x: Tensor, last: nn.Linear, stream: Tensor, rate: float) -> Tensor:
-    """stream + last(x), in one pass where nothing is dropped between."""
-    if rate > 0:
-        return stream + dropout(last(x), rate)
-    return linear_act(x, last.weight, last.bias, None, residual=stream)

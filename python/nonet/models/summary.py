@@ -18,7 +18,8 @@ from nonet.tensor import Tensor, as_tensor, no_grad
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a module without children. `parameters` counts each shared parameter at its first user only."""
+    """One call of a module without children, or with work of its own. `parameters` counts each shared parameter at its
+    first user only."""
 
     path: str
     kind: str
@@ -42,23 +43,26 @@ def summary(model: Module, input_shape: Sequence[int]) -> list[Layer]:
     """Runs `model` on zeros of `input_shape` (batch axis included) in evaluation mode; one entry per layer call.
 
     MACs are those of products: out x in features of a linear layer per row, kernel x in-channels per output of a
-    convolution, the weights of recurrent layers per step; additions of biases, activations and pooling count nothing.
-    Errors are those of the model.
+    convolution, the weights of recurrent layers per step, all pairs of queries and keys of an attention twice (whatever
+    its masks); additions of biases, activations and pooling count nothing. Errors are those of the model.
     """
     paths = {id(module): path for path, module in model.named_modules()}
     layers: list[Layer] = []
     counted: set[int] = set()
 
     def observe(module: Module, args: tuple[Any, ...], output: Any) -> None:
-        if any(True for _ in module.children()):
+        # What a module with children does between them, if it does products there.
+        between = getattr(module, "own_macs", None)
+        if between is None and any(True for _ in module.children()):
             return
         own = [p for p in module.parameters(recurse=False) if id(p) not in counted]
         counted.update(id(p) for p in own)
         path = paths.get(id(module), "")
         shape = _first(output).shape
-        layers.append(
-            Layer(path, type(module).__name__, shape, sum(p.numel() for p in own), _macs(module, args, shape))
-        )
+        macs = _macs(module, args, shape) if between is None else between(args, _first(output))
+        if macs or own or between is None:
+            name = type(module).__name__.lstrip("_")
+            layers.append(Layer(path, name, shape, sum(p.numel() for p in own), macs))
 
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

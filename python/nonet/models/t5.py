@@ -20,7 +20,7 @@ from nonet.ops.attention import KeyValueCache, attention
 from nonet.ops.dropout import dropout
 from nonet.ops.index import index_select
 from nonet.ops.loss_class import cross_entropy
-from nonet.ops.matmul import linear, linear_act
+from nonet.ops.matmul import linear
 from nonet.ops.shape import permute, reshape
 from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
 
@@ -102,6 +102,10 @@ class _Attention(nn.Module):
         )
         return self.o(mixed)
 
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        keys = output.shape[1] if args[1] is None else args[1][0].shape[1]
+        return 2 * output.shape[0] * output.shape[1] * keys * self.heads * self.size
+
 
 class _SelfAttention(nn.Module):
     def __init__(self, width: int, eps: float, **sizes: Any):
@@ -128,9 +132,9 @@ class _Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gated:
-            hidden = linear_act(x, self.wi_0.weight, None, "gelu_tanh") * self.wi_1(x)
+            hidden = self.wi_0(x, "gelu_tanh") * self.wi_1(x)
         else:
-            hidden = linear_act(x, self.wi.weight, None, "relu")
+            hidden = self.wi(x, "relu")
         return self.wo(dropout(hidden, self.rate, self.training))
 
 
@@ -151,22 +155,29 @@ class _Block(nn.Module):
 
     def forward(
         self,
+        branch: Tensor | None,
         x: Tensor,
         bias: Tensor,
         seen: Tensor | None,
         memory: tuple[Tensor, Tensor] | None = None,
         memory_seen: Tensor | None = None,
         cache: KeyValueCache | None = None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """(what is to be added to the stream x, the stream): the next norm adds them in its own pass."""
         decoder = len(self.layer) == 3
         first: Any = self.layer[0]
-        x = x + self._drop(first.SelfAttention(first.layer_norm(x), None, bias, seen, decoder, cache))
+        if branch is None:
+            normal = first.layer_norm(x)
+        else:
+            x, normal = first.layer_norm(branch, x)
+        branch = self._drop(first.SelfAttention(normal, None, bias, seen, decoder, cache))
         if decoder:
             second: Any = self.layer[1]
-            look = second.EncDecAttention(second.layer_norm(x), memory, None, memory_seen, False)
-            x = x + self._drop(look)
+            x, normal = second.layer_norm(branch, x)
+            branch = self._drop(second.EncDecAttention(normal, memory, None, memory_seen, False))
         last: Any = self.layer[len(self.layer) - 1]
-        return x + self._drop(last.DenseReluDense(last.layer_norm(x)))
+        x, normal = last.layer_norm(branch, x)
+        return self._drop(last.DenseReluDense(normal)), x
 
     def memory(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values that the decoder's queries look at."""
@@ -202,8 +213,10 @@ class _Stack(nn.Module):
         first = 0 if caches is None else caches[0].length
         bias = self.bias(x.shape[1], first + x.shape[1], first)
         x = dropout(x, self.rate, self.training)
+        branch: Tensor | None = None
         for i, block in enumerate(self.block):
-            x = block(
+            branch, x = block(
+                branch,
                 x,
                 bias,
                 seen,
@@ -211,7 +224,7 @@ class _Stack(nn.Module):
                 memory_seen,
                 None if caches is None else caches[i],
             )
-        return dropout(self.final_layer_norm(x), self.rate, self.training)
+        return dropout(self.final_layer_norm(branch, x)[1], self.rate, self.training)
 
 
 class T5(nn.Module):
@@ -321,7 +334,10 @@ class T5(nn.Module):
         t = as_tensor(target, device=self.shared.weight.device)
         x = self.decoder(self.shared(t), None, memories, seen, caches)
         x = x if self.scale == 1.0 else x * self.scale
-        return linear(x, self.shared.weight if self.lm_head is None else self.lm_head.weight)
+        return linear(x, self.shared.weight) if self.lm_head is None else self.lm_head(x)
+
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        return output.numel() * self.shared.weight.shape[1] if self.lm_head is None else 0
 
     def memories(self, encoded: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Per decoder layer the keys and values of the encoder's result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -272,6 +273,13 @@ class MultiheadAttention(Module):
             matmul_flags(weights, v, False, False), (0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)
         )
         return reshape(out, (*out.shape[:2], self.embed_dim)), weights
+
+    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
+        """Of one forward pass, without out_proj: the maps of the inputs, scores and mixtures."""
+        q, k, v = (as_tensor(x) for x in args[:3])
+        n = self.embed_dim
+        keys = k.shape[1 if self.batch_first and k.ndim == 3 else 0]
+        return q.numel() * n + k.numel() * n + v.numel() * n + 2 * q.numel() * keys
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"

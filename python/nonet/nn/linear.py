@@ -7,7 +7,7 @@ import math
 from nonet.nn import init
 from nonet.nn.module import Module
 from nonet.ops.creation import empty
-from nonet.ops.matmul import bilinear, linear
+from nonet.ops.matmul import bilinear, linear, linear_act
 from nonet.tensor import DTypeLike, Parameter, Tensor, TensorLike
 
 __all__ = ["Bilinear", "Linear"]
@@ -16,7 +16,8 @@ __all__ = ["Bilinear", "Linear"]
 class Linear(Module):
     """y = x W^T + b. x: [..., in_features] -> y: [..., out_features].
 
-    `weight` [out_features, in_features] and `bias` [out_features] start uniform in ±1/sqrt(in_features).
+    `weight` [out_features, in_features] and `bias` [out_features] start uniform in ±1/sqrt(in_features). A call may
+    name an activation of linear_act and give a residual: activation(x W^T + b + residual) in one pass.
     Errors: ValueError for negative sizes.
     """
 
@@ -42,8 +43,12 @@ class Linear(Module):
         if self.bias is not None:
             _uniform(self.bias, self.in_features)
 
-    def forward(self, input: TensorLike) -> Tensor:
-        return linear(input, self.weight, self.bias)
+    def forward(
+        self, input: TensorLike, activation: str | None = None, residual: TensorLike | None = None
+    ) -> Tensor:
+        if activation is None and residual is None:
+            return linear(input, self.weight, self.bias)
+        return linear_act(input, self.weight, self.bias, activation, residual=residual)
 
     def extra_repr(self) -> str:
         return (

@@ -11,10 +11,9 @@ from nonet.nn.container import ModuleList
 from nonet.nn.dropout import Dropout
 from nonet.nn.linear import Linear
 from nonet.nn.module import Module
-from nonet.nn.normalization import LayerNorm
+from nonet.nn.normalization import LayerNorm, RMSNorm
 from nonet.ops.activation import gelu, relu
 from nonet.ops.creation import full
-from nonet.ops.matmul import linear_act
 from nonet.ops.shape import triu
 from nonet.tensor import DTypeLike, Tensor, TensorLike, as_tensor
 
@@ -47,17 +46,37 @@ class _Layer(Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         first, f = self.linear1, self.activation
         name = "relu" if f is relu else "gelu" if f is gelu else f
-        if isinstance(name, str):
-            hidden = linear_act(x, first.weight, first.bias, name)
-        else:
+        if not isinstance(name, str):
             hidden = name(first(x))
+        elif type(first) is Linear:
+            hidden = first(x, name)
+        else:
+            hidden = (relu if name == "relu" else gelu)(first(x))
         return self.linear2(self.dropout(hidden))
 
-    def _around(self, x: Tensor, norm: LayerNorm, block: Callable[[Tensor], Tensor], drop: Dropout) -> Tensor:
-        """x + block(x), normalised before (norm_first) or after."""
-        if self.norm_first:
-            return x + drop(block(norm(x)))
-        return norm(x + drop(block(x)))
+    def _through(self, x: Tensor, *parts: tuple[Module, Callable[[Tensor], Tensor], Dropout]) -> Tensor:
+        """x through blocks, each with its norm and dropout: x + drop(block(norm(x))), or without norm_first
+        norm(x + drop(block(x)))."""
+        if not self.norm_first:
+            for norm, block, drop in parts:
+                x = _sum_and_norm(norm, drop(block(x)), x)[1]
+            return x
+        branch: Tensor | None = None
+        for norm, block, drop in parts:
+            if branch is None:
+                normal = norm(x)
+            else:
+                x, normal = _sum_and_norm(norm, branch, x)
+            branch = drop(block(normal))
+        return x if branch is None else x + branch
+
+
+def _sum_and_norm(norm: Module, branch: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """x + branch and its norm, in one pass if the norm is nonet's."""
+    if type(norm) in (LayerNorm, RMSNorm):
+        return norm(branch, x)
+    total = x + branch
+    return total, norm(total)
 
 
 class TransformerEncoderLayer(_Layer):
@@ -106,8 +125,11 @@ class TransformerEncoderLayer(_Layer):
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0]
 
-        x = self._around(as_tensor(src), self.norm1, attend, self.dropout1)
-        return self._around(x, self.norm2, self._feed_forward, self.dropout2)
+        return self._through(
+            as_tensor(src),
+            (self.norm1, attend, self.dropout1),
+            (self.norm2, self._feed_forward, self.dropout2),
+        )
 
 
 class TransformerDecoderLayer(_Layer):
@@ -171,9 +193,12 @@ class TransformerDecoderLayer(_Layer):
                 x, source, source, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
             )[0]
 
-        x = self._around(as_tensor(tgt), self.norm1, attend, self.dropout1)
-        x = self._around(x, self.norm2, look, self.dropout2)
-        return self._around(x, self.norm3, self._feed_forward, self.dropout3)
+        return self._through(
+            as_tensor(tgt),
+            (self.norm1, attend, self.dropout1),
+            (self.norm2, look, self.dropout2),
+            (self.norm3, self._feed_forward, self.dropout3),
+        )
 
 
 class TransformerEncoder(Module):
