@@ -574,6 +574,7 @@ def attention_backward(
     dk: Array | None,
     dv: Array | None,
     wants_bias: bool,
+    precision: typing.SupportsInt | typing.SupportsIndex,
 ) -> Array: ...
 def attention_forward(
     q: Array | None,
@@ -592,6 +593,7 @@ def attention_forward(
     shift: typing.SupportsInt | typing.SupportsIndex | None,
     dropout: typing.SupportsFloat | typing.SupportsIndex,
     generator: Generator,
+    precision: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[Array, Array, int, int]:
     """
     (out, lse, seed, offset); shift: None unless causal

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "array/launch.h"
+#include "ops/matmul/matmul.h"
 
 namespace nonet {
 
@@ -90,6 +91,18 @@ Attention plan(const AttentionCall& c, const Array& q, const Array& k, const Arr
   return a;
 }
 
+// A block of few queries or keys is no work for products of bfloat16.
+const AttentionKernels& kernels_for([[maybe_unused]] const AttentionCall& c, [[maybe_unused]] const Attention& a) {
+#if defined(__x86_64__)
+  constexpr int64_t fewest = 16;
+  const bool rounds = c.precision == Precision::medium || (a.bfloat16 && c.precision != Precision::ieee);
+  if (isa() >= Isa::avx512_bf16 && rounds && a.queries >= fewest && a.keys >= fewest && a.size > 0) {
+    return isa() == Isa::amx ? avx512::amx_attention_kernels : avx512::dot_attention_kernels;
+  }
+#endif
+  return attention_kernels();
+}
+
 }  // namespace
 
 void attention_store(const Array& x, const HeadView& view, int64_t rows, const Array& cache, int64_t position) {
@@ -136,8 +149,9 @@ Array attention_forward(const AttentionCall& c, const Array& q, const Array& k, 
     on_device(&AttentionDevice::forward, op, out, a, out, lse);
     return lse;
   }
-  const Array workspace({attention_kernels().workspace(a)});
-  attention_kernels().forward(a, out.address(), lse.data<float>(), workspace.data<float>());
+  const AttentionKernels& kernels = kernels_for(c, a);
+  const Array workspace({kernels.workspace(a)});
+  kernels.forward(a, out.address(), lse.data<float>(), workspace.data<float>());
   return lse;
 }
 
@@ -163,7 +177,7 @@ Array attention_backward(const AttentionCall& c, const Array& q, const Array& k,
   }
   if (c.batch * c.kv_heads > 0) {
     if (q.device() == Device::cpu) {
-      attention_kernels().backward(a, g);
+      kernels_for(c, a).backward(a, g);
     } else {
       check_sizes(c);
       const Array delta({c.batch, c.heads, c.queries}, DType::float32, Format::plain, q.device());

@@ -10,9 +10,11 @@
 // seen; the backward pass computes p again (Dao et al., "FlashAttention", 2022; Milakov & Gimelshein, "Online
 // normalizer calculation for softmax", 2018). Blocks in which no query sees a key are not computed.
 //
-// float32 or bfloat16, arithmetic in float32. Query head h reads key head h / (heads / kv_heads) (Ainslie et al.,
-// "GQA", 2023). Dropout: element (b, h, i, j) survives by word ((b heads + h) queries + i) drawn + j of a draw, with
-// drawn = keys rounded up to a multiple of 4 (simd/philox.h). Results do not depend on the number of threads.
+// float32 or bfloat16, sums in float32. Where the processor multiplies bfloat16, operands of products are bfloat16 if
+// they are stored so, unless the precision is ieee, and if it is medium; else float32. Query head h reads key head h /
+// (heads / kv_heads) (Ainslie et al., "GQA", 2023). Dropout: element (b, h, i, j) survives by word ((b heads + h)
+// queries + i) drawn + j of a draw, with drawn = keys rounded up to a multiple of 4 (simd/philox.h). Results do not
+// depend on the number of threads.
 #pragma once
 
 #include "base/kernel.h"
@@ -21,6 +23,7 @@ namespace nonet {
 
 class Array;
 class Shape;
+enum class Precision : int;  // of ops/matmul/matmul.h
 
 // Vectors by batch, head and place: (b, h, t) begins at element offset + b * batch + h * head + t * row, and is
 // contiguous. So q, k and v may be parts of one array of any order of axes.
@@ -69,6 +72,13 @@ struct AttentionKernels {
   void (*backward)(const Attention& a, const AttentionGradient& g);
 };
 NONET_KERNELS(AttentionKernels, attention_kernels);
+#if defined(__x86_64__)
+// On products of bfloat16, which q, k, v, dO, the probabilities and ds are rounded to.
+namespace avx512 {
+extern const AttentionKernels amx_attention_kernels;
+extern const AttentionKernels dot_attention_kernels;
+}  // namespace avx512
+#endif
 
 struct AttentionDevice {
   static constexpr const char* name = "attention";
@@ -93,6 +103,7 @@ struct AttentionCall {
   int64_t shift;
   double dropout;
   PhiloxKey key;
+  Precision precision;
 };
 // out: memory of the result, laid out as out_view says. -> lse. Errors: TypeError for dtypes, ValueError where a view
 // leaves its array, and for shapes of bias and mask.

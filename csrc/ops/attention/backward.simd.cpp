@@ -1,11 +1,10 @@
-#include "ops/attention/tiles.h"
+#include "ops/attention/gradient.h"
 
 namespace nonet::NONET_NS {
 
 namespace {
 
 constexpr int64_t query_block = 128;
-constexpr int64_t block_flops = 400'000;
 
 // Scratch memory of a task. Rows of q and dO lie there twice: as they are for products that read them as the left
 // operand, and in panels for those that read them as the right one.
@@ -51,48 +50,10 @@ template <class T>
 void load_head(const Attention& a, const AttentionGradient& g, int64_t b, int64_t head, const Memory& m) {
   copy_rows(row_of<T>(a.q, a.q_view, b, head, 0), a.q_view.row, a.queries, a.size, a.scale * log2_e, m.q);
   pack_rows_as_panels(m.q, a.size, a.queries, a.size, a.queries, 0, m.q_panels);
-  const T* dout = row_of<T>(g.dout, a.out_view, b, head, 0);
-  const T* out = row_of<T>(g.out, a.out_view, b, head, 0);
-  copy_rows(dout, a.out_view.row, a.queries, a.value_size, a.dropout >= 1.f ? 0.f : 1.f / (1.f - a.dropout), m.dout);
+  copy_rows(row_of<T>(g.dout, a.out_view, b, head, 0), a.out_view.row, a.queries, a.value_size, kept_factor(a), m.dout);
   pack_rows_as_panels(m.dout, a.value_size, a.queries, a.value_size, a.queries, 0, m.dout_panels);
-  for (int64_t i = 0; i < a.queries; ++i) {
-    F total{};
-    for_vectors(a.value_size, [&](int64_t e, int64_t lanes) {
-      total =
-          fma(load_lanes(dout + i * a.out_view.row + e, lanes), load_lanes(out + i * a.out_view.row + e, lanes), total);
-    });
-    m.delta[i] = sum(total);
-  }
+  dot_gradients<T>(a, g, b, head, m.delta);
   clear(m.dq, a.queries * a.size);
-}
-
-// A row of scores s and of dP: p = 2^(s - lse) and ds = p (dP - delta), both in place.
-struct Row {
-  float* s;
-  float* dp;
-  const float* bias;
-  const bool* mask;
-  float lse;
-  float delta;
-};
-
-void gradient_row(const Row& row, int64_t n) {
-  for_vectors(n, [&](int64_t j, int64_t lanes) {
-    const F p = exp2_below(adjusted(load_lanes(row.s + j, lanes), row.bias, row.mask, j, lanes) - row.lse);
-    store_lanes(row.s + j, p, lanes);
-    store_lanes(row.dp + j, p * (load_lanes(row.dp + j, lanes) - row.delta), lanes);
-  });
-}
-// words: of the first key.
-void gradient_row_dropped(const Row& row, int64_t n, PhiloxKey key, int32_t threshold, int64_t words) {
-  for_random_words(key, words, words + n, [&](int64_t at, int64_t lanes, U word) {
-    const int64_t j = at - words;
-    const I kept = survives(word, threshold);
-    const F p = exp2_below(adjusted(load_lanes(row.s + j, lanes), row.bias, row.mask, j, lanes) - row.lse);
-    const F dp = kept != 0 ? load_lanes(row.dp + j, lanes) : F{};
-    store_lanes(row.s + j, kept != 0 ? p : F{}, lanes);
-    store_lanes(row.dp + j, p * (dp - row.delta), lanes);
-  });
 }
 
 // Queries [i, i + rows) of a head and keys [first, first + cols), which are packed.
@@ -103,29 +64,9 @@ void block(const Attention& a, const AttentionGradient& g, int64_t b, int64_t he
   multiply(rows, cols, a.size, m.q + i * a.size, a.size, m.k_transposed, a.size, m.p, key_block, false);
   multiply(rows, cols, a.value_size, m.dout + i * a.value_size, a.value_size, m.v_transposed, a.value_size, m.ds,
            key_block, false);
-  const int32_t threshold = drop_threshold(a.dropout);
-  const float* lse = g.lse + (b * a.heads + head) * a.queries;
-  for (int64_t r = 0; r < rows; ++r) {
-    const Row row{m.p + r * key_block,
-                  m.ds + r * key_block,
-                  planes.bias == nullptr ? nullptr : planes.bias + r * planes.bias_row,
-                  planes.mask == nullptr ? nullptr : planes.mask + r * planes.mask_row,
-                  lse[i + r],
-                  m.delta[i + r]};
-    const int64_t n = visible(a, i + r, first, cols);
-    if (a.dropout > 0) {
-      gradient_row_dropped(row, n, a.key, threshold, row_words(a, b, head, i + r) + first);
-    } else {
-      gradient_row(row, n);
-    }
-    zero_rest(row.s, n, cols);
-    zero_rest(row.dp, n, cols);
-    if (g.dbias == nullptr) continue;
-    float* dbias = g.dbias + (((g.bias_batch == 1 ? 0 : b) * a.heads + head) * a.queries + i + r) * a.keys + first;
-    for_vectors(n, [&](int64_t j, int64_t lanes) {
-      store_lanes(dbias + j, load_lanes(dbias + j, lanes) + load_lanes(row.dp + j, lanes), lanes);
-    });
-  }
+  for (int64_t r = 0; r < rows; ++r)
+    differentiate(a, g, b, head, i, r, first, cols, cols, planes, m.delta[i + r], m.p + r * key_block,
+                  m.ds + r * key_block);
   multiply<Order::columns>(cols, a.value_size, rows, m.p, key_block, m.dout_panels + i * panel_columns, a.queries,
                            m.dv + first * a.value_size, a.value_size, true);
   multiply<Order::columns>(cols, a.size, rows, m.ds, key_block, m.q_panels + i * panel_columns, a.queries,
@@ -168,16 +109,7 @@ void run_task(const Attention& a, const AttentionGradient& g, int64_t b, int64_t
 
 template <class T>
 void run(const Attention& a, const AttentionGradient& g) {
-  // One task adds to a row of dbias.
-  const bool together = g.dbias != nullptr && g.bias_batch == 1;
-  const int64_t tasks = together ? a.kv_heads : a.batch * a.kv_heads;
-  const int64_t batches = together ? a.batch : 1;
-  const int64_t flops = 4 * batches * a.heads / a.kv_heads * a.queries * a.keys * (a.size + a.value_size);
-  parallel_for(tasks, maximum(1, block_flops / maximum(1, flops)), [&](int64_t from, int64_t to) {
-    for (int64_t n = from; n < to; ++n) {
-      for (int64_t b = n / a.kv_heads; b < n / a.kv_heads + batches; ++b) run_task<T>(a, g, b, n % a.kv_heads);
-    }
-  });
+  for_heads(a, g, [&](int64_t b, int64_t kv_head) { run_task<T>(a, g, b, kv_head); });
 }
 
 }  // namespace

@@ -1,150 +1,45 @@
+#include "ops/attention/forward.h"
+
 #include "ops/attention/decode.h"
-#include "ops/attention/tiles.h"
 
 namespace nonet::NONET_NS {
 
 namespace {
 
-constexpr int64_t query_block = 4 * tile_rows >= 56 ? 4 * tile_rows : 8 * tile_rows;
-constexpr int64_t task_rows = 512;        // of all query heads of a key head together: their sums stay in L2
-constexpr int64_t block_flops = 400'000;  // less is not worth a second thread
+// Chains of multiply-adds of float32.
+struct Floats {
+  using Operand = float;
+  static constexpr int64_t query_block = 4 * tile_rows >= 56 ? 4 * tile_rows : 8 * tile_rows;
+  static constexpr bool in_place = true;
 
-// A task: the query heads of one key head, and a range of queries.
-struct Split {
-  int64_t group;    // query heads per key head
-  int64_t queries;  // of a task
-  int64_t ranges;
+  static void begin() {}
+  static void end() {}
+
+  static int64_t row(int64_t n) { return n; }
+  static int64_t floats(int64_t operands) { return operands; }
+  static int64_t key_floats(int64_t size) { return key_block * size; }
+  static int64_t value_floats(int64_t size) { return key_block * padded(size); }
+
+  template <class T>
+  static void load(const T* x, int64_t row, int64_t rows, int64_t n, float factor, float* to) {
+    copy_rows(x, row, rows, n, factor, to);
+  }
+  template <class T>
+  static void pack_keys(const T* k, int64_t row, int64_t cols, int64_t size, float* to) {
+    pack_rows_transposed(k, row, cols, size, to);
+  }
+  template <class T>
+  static void pack_values(const T* v, int64_t row, int64_t cols, int64_t size, float* to) {
+    pack_rows_as_panels(v, row, cols, size, key_block, 0, to);
+  }
+  static void score(int64_t rows, int64_t cols, int64_t size, const float* q, const float* k, float, float* scores) {
+    multiply(rows, cols, size, q, size, k, size, scores, key_block, false);
+  }
+  static void set(const float*, int64_t, float*) {}
+  static void mix(int64_t rows, int64_t size, int64_t cols, const float* p, const float* v, float* out) {
+    multiply(rows, size, cols, p, key_block, v, key_block, out, size, true);
+  }
 };
-Split split(const Attention& a) {
-  Split s;
-  s.group = a.heads / a.kv_heads;
-  int64_t ranges = maximum(1, divide_up(a.queries * s.group, task_rows));
-  while (a.batch * a.kv_heads * ranges < 8 && a.queries / ranges > 2 * query_block) ranges *= 2;
-  s.queries = divide_up(divide_up(a.queries, ranges), query_block) * query_block;
-  s.ranges = divide_up(a.queries, s.queries);
-  return s;
-}
-
-struct Task {
-  int64_t b, head, begin, queries;  // the key head; the first query and their number
-};
-
-// Scratch memory of a task: rows are those of the first query head, then those of the second, and so on.
-struct Memory {
-  float* q;         // [rows, size]
-  float* out;       // [rows, value_size] sums so far
-  RowState* state;  // [rows]
-  float* k;         // [key_block / 32][size][32]
-  float* v;         // [value_size / 32][key_block][32]
-  float* scores;    // [query_block, key_block]
-};
-
-Memory memory_of(const Attention& a, int64_t rows, Pieces& p) {
-  Memory m;
-  m.q = take(p, rows * a.size);
-  m.out = take(p, rows * a.value_size);
-  m.state = (RowState*)take(p, rows * (int64_t)(sizeof(RowState) / sizeof(float)));
-  m.k = take(p, key_block * a.size);
-  m.v = take(p, key_block * padded(a.value_size));
-  m.scores = take(p, query_block * key_block);
-  return m;
-}
-
-template <class T>
-void load_queries(const Attention& a, const Task& t, int64_t group, const Memory& m) {
-  for (int64_t g = 0; g < group; ++g) {
-    const T* q = row_of<T>(a.q, a.q_view, t.b, t.head * group + g, t.begin);
-    copy_rows(q, a.q_view.row, t.queries, a.size, a.scale * log2_e, m.q + g * t.queries * a.size);
-  }
-  const int64_t rows = group * t.queries;
-  for (int64_t i = 0; i < rows * a.value_size; ++i) m.out[i] = 0.f;
-  for (int64_t r = 0; r < rows; ++r) m.state[r] = RowState{-__builtin_inff(), {}};
-}
-
-// Dropped probabilities of a row become 0. words: of the first key of the block.
-void drop_row(PhiloxKey key, int32_t threshold, int64_t words, float* p, int64_t n) {
-  for_random_words(key, words, words + n, [&](int64_t i, int64_t lanes, U word) {
-    float* at = p + (i - words);
-    store_lanes(at, survives(word, threshold) != 0 ? load_lanes(at, lanes) : F{}, lanes);
-  });
-}
-
-// Queries [i, i + rows) of a head against keys [first, first + cols), which are in m.k and m.v. row: of the task's.
-void attend(const Attention& a, int64_t b, int64_t head, int64_t i, int64_t rows, int64_t first, int64_t cols,
-            int64_t row, const Memory& m) {
-  const Planes planes = planes_of(a, b, head, i, first);
-  if (all_hidden(planes, rows, cols)) return;
-  float* out = m.out + row * a.value_size;
-  multiply(rows, cols, a.size, m.q + row * a.size, a.size, m.k, a.size, m.scores, key_block, false);
-  const int32_t threshold = drop_threshold(a.dropout);
-  for (int64_t r = 0; r < rows; ++r) {
-    float* s = m.scores + r * key_block;
-    const int64_t n = visible(a, i + r, first, cols);
-    const float factor =
-        softmax_row(s, n, planes.bias == nullptr ? nullptr : planes.bias + r * planes.bias_row,
-                    planes.mask == nullptr ? nullptr : planes.mask + r * planes.mask_row, m.state[row + r]);
-    if (a.dropout > 0) drop_row(a.key, threshold, row_words(a, b, head, i + r) + first, s, n);
-    zero_rest(s, n, cols);
-    if (factor == 1.f) continue;
-    float* o = out + r * a.value_size;
-    for_vectors(a.value_size,
-                [&](int64_t e, int64_t lanes) { store_lanes(o + e, load_lanes(o + e, lanes) * factor, lanes); });
-  }
-  multiply(rows, a.value_size, cols, m.scores, key_block, m.v, key_block, out, a.value_size, true);
-}
-
-template <class T>
-void finish(const Attention& a, const Task& t, int64_t group, const Memory& m, void* out, float* lse) {
-  const float kept = a.dropout >= 1.f ? 0.f : 1.f / (1.f - a.dropout);
-  for (int64_t g = 0; g < group; ++g) {
-    const int64_t head = t.head * group + g;
-    for (int64_t i = 0; i < t.queries; ++i) {
-      const int64_t row = g * t.queries + i;
-      const float total = total_of(m.state[row]);
-      lse[(t.b * a.heads + head) * a.queries + t.begin + i] = lse_of(m.state[row], total);
-      write_rows(m.out + row * a.value_size, 1, a.value_size, total == 0.f ? 0.f : kept / total,
-                 row_of<T>(out, a.out_view, t.b, head, t.begin + i), 0);
-    }
-  }
-}
-
-template <class T>
-void run_task(const Attention& a, const Task& t, int64_t group, void* out, float* lse) {
-  Memory m;
-  with_scratch([&](Pieces& p) { m = memory_of(a, group * t.queries, p); });
-  load_queries<T>(a, t, group, m);
-  const int64_t last = t.begin + t.queries - 1;
-  for (int64_t first = 0; first < a.keys; first += key_block) {
-    const int64_t cols = visible(a, last, first, minimum(key_block, a.keys - first));
-    if (cols == 0) break;  // of causal attention: later keys are not seen either
-    pack_rows_transposed(row_of<T>(a.k, a.k_view, t.b, t.head, first), a.k_view.row, cols, a.size, m.k);
-    pack_rows_as_panels(row_of<T>(a.v, a.v_view, t.b, t.head, first), a.v_view.row, cols, a.value_size, key_block, 0,
-                        m.v);
-    for (int64_t g = 0; g < group; ++g) {
-      for (int64_t i = 0; i < t.queries; i += query_block) {
-        const int64_t rows = minimum(query_block, t.queries - i);
-        const int64_t n = visible(a, t.begin + i + rows - 1, first, cols);
-        if (n > 0) attend(a, t.b, t.head * group + g, t.begin + i, rows, first, n, g * t.queries + i, m);
-      }
-    }
-  }
-  finish<T>(a, t, group, m, out, lse);
-}
-
-template <class T>
-void run(const Attention& a, void* out, float* lse) {
-  const Split s = split(a);
-  const int64_t heads = a.batch * a.kv_heads;
-  const int64_t flops = 2 * s.group * s.queries * a.keys * (a.size + a.value_size);
-  parallel_for(heads * s.ranges, maximum(1, block_flops / maximum(1, flops)), [&](int64_t from, int64_t to) {
-    for (int64_t n = from; n < to; ++n) {
-      // Late ranges first: with causal attention they see more.
-      const int64_t begin = (s.ranges - 1 - n / heads) * s.queries;
-      run_task<T>(a, Task{n % heads / a.kv_heads, n % a.kv_heads, begin, minimum(s.queries, a.queries - begin)},
-                  s.group, out, lse);
-    }
-  });
-}
 
 int64_t workspace(const Attention& a) {
   return wants_decode(a) ? decode_workspace(a) : 0;
@@ -152,7 +47,7 @@ int64_t workspace(const Attention& a) {
 
 void forward(const Attention& a, void* out, float* lse, float* workspace) {
   if (wants_decode(a)) return decode(a, out, lse, workspace);
-  (a.bfloat16 ? run<bfloat16> : run<float>)(a, out, lse);
+  Forward<Floats>::pass(a, out, lse);
 }
 
 }  // namespace

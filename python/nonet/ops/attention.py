@@ -13,7 +13,7 @@ from typing import Any
 from nonet import _core
 from nonet._core import Array, Generator
 from nonet.ops.index import index_select
-from nonet.ops.precision import narrowed
+from nonet.ops.precision import Current, narrowed
 from nonet.ops.random import default_generator
 from nonet.ops.shape import expand, reshape
 from nonet.ops.unary import cast
@@ -303,21 +303,24 @@ def attend(
     factor = (1.0 / math.sqrt(sizes[5]) if sizes[5] else 1.0) if scale is None else scale
     q, k, v = (arrays[i] for i in sources)
     out, lse, seed, offset = _core.attention_forward(
-        q, k, v, plane, mask, views, sizes, shape, factor, shift, dropout, generator or default_generator
-    )
-    saved = (arrays, sources, plane, mask, views, sizes, factor, shift, dropout, seed, offset, out, lse)
+        q, k, v, plane, mask, views, sizes, shape, factor, shift, dropout,
+        generator or default_generator, Current.code,
+    )  # fmt: skip
+    saved = (
+        arrays, sources, plane, mask, views, sizes, factor, shift, dropout, seed, offset, out, lse, Current.code
+    )  # fmt: skip
     return record(out, inputs if bias is None else (*inputs, bias), _attention_rule, saved)
 
 
 def _attention_rule(saved: Any, dy: Array, needs: list[Need]) -> list[Array | None]:
-    arrays, sources, bias, mask, views, sizes, scale, shift, dropout, seed, offset, out, lse = saved
+    arrays, sources, bias, mask, views, sizes, scale, shift, dropout, seed, offset, out, lse, code = saved
     q, k, v = (arrays[i] for i in sources)
     gradients: list[Array | None] = [Array(a.shape, a.dtype, a.device) for a in arrays]
     dq, dk, dv = (gradients[i] for i in sources)
     wants_bias = bias is not None and needs[-1] is not False
     dbias = _core.attention_backward(
         q, k, v, bias, mask, views, sizes, scale, shift, dropout, seed, offset,
-        out, lse, dy, dq, dk, dv, wants_bias,
+        out, lse, dy, dq, dk, dv, wants_bias, code,
     )  # fmt: skip
     if bias is not None:
         gradients.append(None if dbias is None else _core.sum_to(dbias, bias.shape))
