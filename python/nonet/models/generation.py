@@ -64,17 +64,33 @@ def choose(
             out[n] = int(np.argmax(row))
             continue
         row = row / np.float32(how.temperature)
-        kept = np.arange(len(row))
+        kept = None
         if 0 < how.top_k < len(row):
-            kept = np.argpartition(-row, how.top_k - 1)[: how.top_k]
-        kept = kept[np.argsort(-row[kept], kind="stable")]
-        p = np.exp(row[kept].astype(np.float64) - float(row[kept[0]]))
-        p /= p.sum()
+            kept = np.sort(np.argpartition(-row, how.top_k - 1)[: how.top_k])
+            row = row[kept]
+        p = np.exp(row - row.max())
         if how.top_p < 1.0:
-            count = int(np.searchsorted(np.cumsum(p), how.top_p)) + 1
-            kept, p = kept[:count], p[:count] / p[:count].sum()
-        out[n] = kept[min(int(np.searchsorted(np.cumsum(p), rng.random(), side="right")), len(p) - 1)]
+            nucleus = _nucleus(p, how.top_p)
+            kept, p = nucleus if kept is None else kept[nucleus], p[nucleus]
+        sums = np.cumsum(p, dtype=np.float64)
+        place = min(int(np.searchsorted(sums, rng.random() * sums[-1], side="right")), len(p) - 1)
+        out[n] = place if kept is None else kept[place]
     return out
+
+
+def _nucleus(p: NDArray[np.float32], share: float) -> Tokens:
+    """The places of the fewest of the largest p that add up to this share of their sum."""
+    limit = share * float(p.sum(dtype=np.float64))
+    # Sorting a whole vocabulary would take longer than a small model; the likeliest tokens nearly always suffice.
+    for count in (256, 4096, len(p)):
+        places = np.arange(len(p))
+        if count < len(p):
+            places = np.sort(np.argpartition(-p, count - 1)[:count])
+        places = places[np.argsort(-p[places], kind="stable")]
+        sums = np.cumsum(p[places], dtype=np.float64)
+        if sums[-1] >= limit or count >= len(p):
+            break
+    return places[: int(np.searchsorted(sums, limit)) + 1]
 
 
 def stream(
@@ -91,7 +107,8 @@ def stream(
     A row that reached `end` goes on with `filler` (default: end); the stream ends when all have.
     """
     rng = np.random.default_rng(seed)
-    used = [list(row) for row in prompt]
+    punished = how.repetition_penalty != 1.0
+    used = [list(row) for row in prompt] if punished else []
     done = np.zeros(len(prompt), bool)
     new = prompt
     for _ in range(length):
@@ -100,7 +117,7 @@ def stream(
         if end is not None:
             tokens = np.where(done, end if filler is None else filler, tokens)
             done |= tokens == end
-        for row, token in zip(used, tokens, strict=True):
+        for row, token in zip(used, tokens, strict=False):
             row.append(int(token))
         yield tokens
         if done.all():
