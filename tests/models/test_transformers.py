@@ -265,6 +265,22 @@ def test_autocast_and_files(tmp_path):
         np.testing.assert_array_equal(again(*inputs).detach().numpy(), want)
 
 
+@pytest.mark.parametrize("kind", ["gpt", "t5"])
+def test_generation_in_bfloat16(kind):
+    """With parameters stored so, and under autocast: half of the bytes that are read for a token."""
+    model = small(kind).eval()
+    ids = np.array([[1, 2, 3], [3, 4, 5]])
+    want = model.generate(ids, 6)
+    with nonet.autocast("bfloat16"):
+        assert model.generate(ids, 6).shape == want.shape
+        if kind == "gpt":
+            assert model.caches(1, 4)[0].keys.dtype == "bfloat16"
+    model.to(dtype="bfloat16")
+    assert model.generate(ids, 6).shape[0] == 2
+    if kind == "t5":
+        assert model.generate(ids, 4, beams=2).shape[0] == 2
+
+
 def test_embeddings_of_sentences():
     model = small("bert", head=None).eval()
     short, padded = np.array([[3, 4, 5]]), np.array([[3, 4, 5, 0, 0]])

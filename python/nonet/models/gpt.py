@@ -18,6 +18,7 @@ from nonet.ops.creation import arange
 from nonet.ops.dropout import dropout
 from nonet.ops.loss_class import cross_entropy
 from nonet.ops.matmul import linear
+from nonet.ops.precision import is_autocast_enabled
 from nonet.ops.shape import reshape
 from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
 
@@ -177,11 +178,12 @@ class GPT(nn.Module):
         t = as_tensor(targets, device=logits.device)
         return cross_entropy(reshape(logits, (-1, logits.shape[-1])), reshape(t, (-1,)))
 
-    def caches(self, batch: int, capacity: int, dtype: str = "float32") -> list[KeyValueCache]:
-        """Empty ones, for `features`."""
-        heads, width = self.arguments["heads"], self.arguments["width"]
+    def caches(self, batch: int, capacity: int, dtype: str | None = None) -> list[KeyValueCache]:
+        """Empty ones, for `features`. dtype: by default that of the parameters, bfloat16 under autocast."""
+        heads, width, table = self.arguments["heads"], self.arguments["width"], self.wte.weight
+        kind = dtype or ("bfloat16" if is_autocast_enabled() else table.dtype)
         return [
-            KeyValueCache(batch, heads, capacity, width // heads, dtype=dtype, device=self.wte.weight.device)
+            KeyValueCache(batch, heads, capacity, width // heads, dtype=kind, device=table.device)
             for _ in self.h
         ]
 

@@ -21,6 +21,7 @@ from nonet.ops.attention import KeyValueCache
 from nonet.ops.index import index_select
 from nonet.ops.loss_class import cross_entropy
 from nonet.ops.matmul import linear
+from nonet.ops.precision import is_autocast_enabled
 from nonet.ops.shape import reshape
 from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
 
@@ -177,8 +178,9 @@ class T5(nn.Module):
             at = as_tensor(rows, device=device)
             memories = self.memories(index_select(encoded, 0, at) if copies > 1 else encoded)
             mask = index_select(mask, 0, at) if copies > 1 else mask
+        kind = "bfloat16" if is_autocast_enabled() else self.shared.weight.dtype
         caches = [
-            KeyValueCache(len(rows), a["heads"], length + 1, a["size"], device=device)
+            KeyValueCache(len(rows), a["heads"], length + 1, a["size"], dtype=kind, device=device)
             for _ in range(len(self.decoder.block))
         ]
 

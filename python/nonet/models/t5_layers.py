@@ -10,6 +10,7 @@ from nonet import nn
 from nonet.ops.attention import KeyValueCache, attention
 from nonet.ops.dropout import dropout
 from nonet.ops.shape import permute, reshape
+from nonet.ops.unary import cast
 from nonet.tensor import Tensor
 
 __all__ = ["FORMS", "Stack", "distance_buckets"]
@@ -67,7 +68,8 @@ class _Attention(nn.Module):
         table = self.relative_attention_bias
         assert table is not None
         places = distance_buckets(queries, keys, first, self.buckets, self.most, self.both_ways)
-        return reshape(permute(table(places), (2, 0, 1)), (1, self.heads, queries, keys))
+        rows = cast(table(places), "float32")
+        return reshape(permute(rows, (2, 0, 1)), (1, self.heads, queries, keys))
 
     def forward(
         self,
