@@ -18,6 +18,8 @@ void fetch_kept(const Here<T>& s, int64_t i, int64_t j) {
   if (b.cell == Cell::gru || b.cell == Cell::gru_reset_before) fetch_block((const T*)b.before + row * b.state + j);
   if (b.y != nullptr) fetch_block((const T*)b.y + row * b.y_row + j);
   if (b.dy != nullptr) fetch_block((const T*)b.dy + row * b.dy_row + j);
+  const int64_t gradients = gradients_of(b.cell);
+  for (int64_t g = 0; g < gradients; ++g) fetch_to_write((T*)b.dz + (row * gradients + g) * b.hidden + j);
 }
 
 // The product with W_hh of the step behind, for sequences that it had: finish(i, j, lanes, dh, prepared), the last only

@@ -28,6 +28,12 @@ void fetch_gates(const Here<T>& s, int64_t i, int64_t j) {
   const int64_t gates = gates_of(s.f.cell);
   const float* from = s.x.first + i * s.x.row + j;
   for (int64_t g = 0; g < gates; ++g) fetch_block(from + g * s.x.gate);
+  if (s.f.before == nullptr) return;
+  const int64_t row = s.row_of(i);
+  const int64_t kept = kept_of(s.f.cell);
+  for (int64_t g = 0; g < kept; ++g) fetch_to_write((T*)s.f.kept + (row * kept + g) * s.f.hidden + j);
+  if (s.f.cells != nullptr) fetch_to_write((T*)s.f.cells + row * s.f.hidden + j);
+  if (!s.f.projected) fetch_to_write((T*)s.f.before + row * s.f.state + j);
 }
 
 // Of a row of sums z and the x-part, [gates][32].

@@ -155,6 +155,12 @@ NONET_INLINE void fetch_block(const T* p) {
   if constexpr (sizeof(T) == sizeof(float)) __builtin_prefetch(p + panel_columns / 2);
 }
 
+template <class T>
+NONET_INLINE void fetch_to_write(T* p) {
+  __builtin_prefetch(p, 1);
+  if constexpr (sizeof(T) == sizeof(float)) __builtin_prefetch(p + panel_columns / 2, 1);
+}
+
 // finish(i, j, lanes, z): the products of sequence i, columns [j, j + lanes), gate by gate; for sequences of a range
 // and blocks of columns of another. Sums wait in the first cache for the few rows and columns that finish follows with.
 // fetch(i, j): called ahead of the products for a block of columns from j on. prepare(i, column, cols, z): what can be
