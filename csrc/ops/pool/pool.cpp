@@ -13,7 +13,8 @@ namespace nonet {
 namespace {
 
 constexpr int64_t grain = 16384;       // input elements per block
-constexpr int64_t channel_part = 64;   // channels of an nhwc image per block of a backward pass
+constexpr int64_t enough_images = 4;   // to share out whole, so that memory is written in order
+constexpr int64_t channel_part = 64;   // else: channels of an nhwc image per block of a backward pass
 constexpr int64_t widest_vector = 16;  // floats that a kernel may read past its data in scratch
 
 struct Windows {
@@ -166,11 +167,12 @@ int64_t max_scratch(const PoolGeometry& g) {
 // body(image, first channel, last channel) over an nhwc array.
 template <class Body>
 void for_channel_parts(int64_t n, int64_t c, int64_t pixels, const Body& body) {
-  const int64_t parts = (c + channel_part - 1) / channel_part;
-  parallel_for(n * parts, 1 + grain / (1 + pixels * std::min(c, channel_part)), [&](int64_t begin, int64_t end) {
+  const int64_t part = n < enough_images ? channel_part : c;
+  const int64_t parts = (c + part - 1) / part;
+  parallel_for(n * parts, 1 + grain / (1 + pixels * part), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t c0 = i % parts * channel_part;
-      body(i / parts, c0, std::min(c0 + channel_part, c));
+      const int64_t c0 = i % parts * part;
+      body(i / parts, c0, std::min(c0 + part, c));
     }
   });
 }

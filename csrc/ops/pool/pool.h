@@ -11,7 +11,7 @@
 //
 // x: [N, C, H, W], [C, H, W] or with L in place of H, W; float32 or bfloat16, arithmetic in float32; nhwc images stay
 // nhwc. Saved: max: the flat index in H * W (int32) per output; avg: nothing. Gradients of overlapping windows are
-// added in the order of the outputs; a plane, or 64 channels of an nhwc image, belongs to one thread.
+// added in the order of the outputs; a plane, or some channels of an nhwc image, belongs to one thread.
 #pragma once
 
 #include "base/kernel.h"

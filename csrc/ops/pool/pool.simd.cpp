@@ -101,22 +101,67 @@ void max_plain(const float* x, float* y, int32_t* index, int64_t planes, const P
 
 // ---- max, nhwc: one row of outputs, vectors of channels
 
-void max_nhwc(const float* x, float* y, int32_t* index, int64_t c, const PoolGeometry& g, int64_t row) {
-  const float* image = x + row / g.out_h * g.h * g.w * c;
-  const PoolWindow& r = g.rows[row % g.out_h];
+constexpr int64_t long_pixel = 64;  // channels: memory is read in the order of pixels
+
+template <bool keep>
+void max_long(const float* image, float* y, int32_t* index, int64_t c, const PoolGeometry& g, const PoolWindow& r,
+              const PoolWindow& q) {
+  bool first = true;
+  for (int64_t h = r.begin; h < r.end; h += g.step_h) {
+    for (int64_t w = q.begin; w < q.end; w += g.step_w) {
+      const float* from = image + (h * g.w + w) * c;
+      for_vectors(c, [=](int64_t i, int64_t lanes) {
+        Best best = no_value(fill_int(r.begin * g.w + q.begin));
+        if (!first) best.value = load_lanes(y + i, lanes);
+        const F v = load_lanes(from + i, lanes);
+        if (keep) {
+          if (!first) best.index = load_int(index + i, lanes);
+          take(best, v, fill_int(h * g.w + w));
+          store_int(index + i, best.index, lanes);
+        } else {
+          best.value = (v > best.value) | (v != v) ? v : best.value;
+        }
+        store_lanes(y + i, best.value, lanes);
+      });
+      first = false;
+    }
+  }
+}
+
+template <bool keep>
+void max_pixels(const float* image, float* y, int32_t* index, int64_t c, const PoolGeometry& g, const PoolWindow& r) {
   for (int64_t o = 0; o < g.out_w; ++o) {
     const PoolWindow& q = g.columns[o];
-    const int64_t at = (row * g.out_w + o) * c;
-    for_vectors(c, [&](int64_t i, int64_t lanes) {
+    if (c >= long_pixel && r.begin < r.end && q.begin < q.end) {
+      max_long<keep>(image, y + o * c, keep ? index + o * c : nullptr, c, g, r, q);
+      continue;
+    }
+    for_vectors(c, [=](int64_t i, int64_t lanes) {
       Best best = no_value(fill_int(r.begin * g.w + q.begin));
       for (int64_t h = r.begin; h < r.end; h += g.step_h) {
         for (int64_t w = q.begin; w < q.end; w += g.step_w) {
-          take(best, load_lanes(image + (h * g.w + w) * c + i, lanes), fill_int(h * g.w + w));
+          const F v = load_lanes(image + (h * g.w + w) * c + i, lanes);
+          if (keep) {
+            take(best, v, fill_int(h * g.w + w));
+          } else {
+            best.value = (v > best.value) | (v != v) ? v : best.value;
+          }
         }
       }
-      store_lanes(y + at + i, best.value, lanes);
-      if (index != nullptr) store_int(index + at + i, best.index, lanes);
+      store_lanes(y + o * c + i, best.value, lanes);
+      if (keep) store_int(index + o * c + i, best.index, lanes);
     });
+  }
+}
+
+void max_nhwc(const float* x, float* y, int32_t* index, int64_t c, const PoolGeometry& g, int64_t row) {
+  const float* image = x + row / g.out_h * g.h * g.w * c;
+  const PoolWindow& r = g.rows[row % g.out_h];
+  const int64_t at = row * g.out_w * c;
+  if (index != nullptr) {
+    max_pixels<true>(image, y + at, index + at, c, g, r);
+  } else {
+    max_pixels<false>(image, y + at, nullptr, c, g, r);
   }
 }
 
@@ -168,18 +213,52 @@ void avg_plain_backward(const float* dy, float* dx, int64_t planes, const PoolGe
   }
 }
 
+// 1 / count where that is exact, so that a product is the quotient, else 0.
+NONET_INLINE float exact_share(float count) {
+  const float share = 1.f / count;
+  return (as_int(broadcast(share))[0] & 0x7fffff) == 0 ? share : 0.f;
+}
+NONET_INLINE F divided(F sum, F count, float share) {
+  return share != 0.f ? sum * share : sum / count;
+}
+
+// One output pixel; the pixels of its window are read one after the other, in the order memory has them.
+void avg_long(const float* image, float* y, int64_t c, const PoolGeometry& g, const PoolWindow& r,
+              const PoolWindow& q) {
+  const F count = broadcast(r.count * q.count);
+  const float share = exact_share(r.count * q.count);
+  bool first = true;
+  for (int64_t h = r.begin; h < r.end; ++h) {
+    for (int64_t w = q.begin; w < q.end; ++w) {
+      const float* from = image + (h * g.w + w) * c;
+      const bool last = h + 1 == r.end && w + 1 == q.end;
+      for_vectors(c, [=](int64_t i, int64_t lanes) {
+        F total = load_lanes(from + i, lanes);
+        if (!first) total += load_lanes(y + i, lanes);
+        store_lanes(y + i, last ? divided(total, count, share) : total, lanes);
+      });
+      first = false;
+    }
+  }
+}
+
 void avg_nhwc(const float* x, float* y, int64_t c, const PoolGeometry& g, int64_t row) {
   const float* image = x + row / g.out_h * g.h * g.w * c;
   const PoolWindow& r = g.rows[row % g.out_h];
   for (int64_t o = 0; o < g.out_w; ++o) {
     const PoolWindow& q = g.columns[o];
     const F count = broadcast(r.count * q.count);
-    for_vectors(c, [&](int64_t i, int64_t lanes) {
+    const float share = exact_share(r.count * q.count);
+    if (c >= long_pixel && r.begin < r.end && q.begin < q.end) {
+      avg_long(image, y + (row * g.out_w + o) * c, c, g, r, q);
+      continue;
+    }
+    for_vectors(c, [=](int64_t i, int64_t lanes) {
       F total{};
       for (int64_t h = r.begin; h < r.end; ++h) {
         for (int64_t w = q.begin; w < q.end; ++w) total += load_lanes(image + (h * g.w + w) * c + i, lanes);
       }
-      store_lanes(y + (row * g.out_w + o) * c + i, total / count, lanes);
+      store_lanes(y + (row * g.out_w + o) * c + i, divided(total, count, share), lanes);
     });
   }
 }
@@ -220,39 +299,53 @@ NONET_INLINE void for_windows(float* dx, int64_t c, int64_t begin, int64_t end, 
   if (cleared < g.h) clear_rows(dx, c, begin, end, g, cleared, g.h);
 }
 
+// to (+)= part
+NONET_INLINE void put(float* to, F part, bool add, int64_t lanes) {
+  store_lanes(to, add ? load_lanes(to, lanes) + part : part, lanes);
+}
+
 void max_nhwc_backward(const float* dy, const int32_t* index, float* dx, int64_t c, int64_t begin, int64_t end,
                        const PoolGeometry& g) {
+  const int64_t channels = end - begin;
   for_windows(dx, c, begin, end, g, [&](int64_t o, const PoolWindow& r, const PoolWindow& q, bool add) {
+    const float* from = dy + o * c + begin;
+    const int32_t* places = index + o * c + begin;
+    float* to = dx + begin;
     if (r.begin == r.end || q.begin == q.end) {  // in the padding throughout: the index is a position outside of it
-      for (int64_t i = begin; i < end; ++i) dx[index[o * c + i] * c + i] += dy[o * c + i];
-      return;
-    }
-    for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
-      const F d = load_lanes(dy + o * c + begin + i, lanes);
-      const I at = load_int(index + o * c + begin + i, lanes);
+      for (int64_t i = 0; i < channels; ++i) to[places[i] * c + i] += from[i];
+    } else if (channels <= width) {
+      const F d = load_lanes(from, channels);
+      const I at = load_int(places, channels);
+      for (int64_t h = r.begin; h < r.end; h += g.step_h) {
+        for (int64_t w = q.begin; w < q.end; w += g.step_w)
+          put(to + (h * g.w + w) * c, at == fill_int(h * g.w + w) ? d : F{}, add, channels);
+      }
+    } else {  // memory is written in the order of pixels
       for (int64_t h = r.begin; h < r.end; h += g.step_h) {
         for (int64_t w = q.begin; w < q.end; w += g.step_w) {
-          float* to = dx + (h * g.w + w) * c + begin + i;
-          const F part = at == fill_int(h * g.w + w) ? d : F{};
-          store_lanes(to, add ? load_lanes(to, lanes) + part : part, lanes);
+          float* pixel = to + (h * g.w + w) * c;
+          for_vectors(channels, [=](int64_t i, int64_t lanes) {
+            const I at = load_int(places + i, lanes);
+            put(pixel + i, at == fill_int(h * g.w + w) ? load_lanes(from + i, lanes) : F{}, add, lanes);
+          });
         }
       }
-    });
+    }
   });
 }
 
 void avg_nhwc_backward(const float* dy, float* dx, int64_t c, int64_t begin, int64_t end, const PoolGeometry& g) {
   for_windows(dx, c, begin, end, g, [&](int64_t o, const PoolWindow& r, const PoolWindow& q, bool add) {
     const F count = broadcast(r.count * q.count);
-    for_vectors(end - begin, [&](int64_t i, int64_t lanes) {
-      const F d = load_lanes(dy + o * c + begin + i, lanes) / count;
-      for (int64_t h = r.begin; h < r.end; ++h) {
-        for (int64_t w = q.begin; w < q.end; ++w) {
-          float* to = dx + (h * g.w + w) * c + begin + i;
-          store_lanes(to, add ? load_lanes(to, lanes) + d : d, lanes);
-        }
+    const float share = exact_share(r.count * q.count);
+    for (int64_t h = r.begin; h < r.end; ++h) {
+      for (int64_t w = q.begin; w < q.end; ++w) {
+        float* to = dx + (h * g.w + w) * c + begin;
+        for_vectors(end - begin, [=](int64_t i, int64_t lanes) {
+          put(to + i, divided(load_lanes(dy + o * c + begin + i, lanes), count, share), add, lanes);
+        });
       }
-    });
+    }
   });
 }
 
