@@ -778,6 +778,7 @@ def conv_forward(
     activation: typing.SupportsInt | typing.SupportsIndex,
     code: typing.SupportsInt | typing.SupportsIndex,
     op: str,
+    keep: bool,
 ) -> Array: ...
 def conv_transpose_backward(
     dy: Array | None,
@@ -806,6 +807,7 @@ def conv_transpose_forward(
     activation: typing.SupportsInt | typing.SupportsIndex,
     code: typing.SupportsInt | typing.SupportsIndex,
     op: str,
+    keep: bool,
 ) -> Array: ...
 def cos(x: Array | None) -> Array: ...
 def cos_backward(dy: Array | None, saved: Array | None) -> Array: ...

@@ -5,6 +5,7 @@ import pytest
 
 import nonet
 from helpers import GPU, assert_close, available_isas, check_op, each_isa, use_isa, use_place, use_threads
+from nonet import _core
 from nonet.nn import functional as F
 from nonet.ops.conv import conv2d_act
 from reference import conv as reference
@@ -157,6 +158,29 @@ def test_tiles_hand_on_what_is_not_finite(value):
 def test_sizes(shape):
     check(random(*shape), random(4, 3, 3, 3), random(4), padding=(1, 1))
     check(random(*shape), random(4, 3, 1, 1))
+
+
+@each_isa
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((40, 20, 3, 3), 1), ((5, 3, 4, 2), 1), ((8, 3, 3, 3), 2), ((6, 1, 3, 3), 6)]
+)
+def test_weights_are_kept_for_inference(isa, shape, groups):
+    """In the form that is read, until the parameter changes; a training step keeps nothing."""
+    x = random(2, shape[1] * groups, 8, 9)
+    layer = nonet.nn.Parameter(random(*shape))
+    with use_isa(isa):
+        _core.drop_packed_weights()
+        trained = F.conv2d(x, layer, groups=groups)
+        assert _core.cache_bytes() == 0
+        for _ in range(2):
+            with nonet.no_grad():
+                for _ in range(2):
+                    got = F.conv2d(x, layer, groups=groups).numpy()
+            np.testing.assert_array_equal(got, F.conv2d(x, layer.numpy().copy(), groups=groups).numpy())
+            assert (_core.cache_bytes() > 0) == (shape[1] > 1)
+            layer.copy_(random(*shape))
+        _core.drop_packed_weights()
+    assert trained.requires_grad
 
 
 @each_isa

@@ -70,12 +70,14 @@ void bind_conv(py::module_& m) {
   m.def(
       "conv_forward",
       [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,
-         const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op) {
-        return conv_forward(x, weight, or_undefined(bias),
-                            options_of(stride, padding, dilation, groups, activation, code, op));
+         const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op, bool keep) {
+        ConvOptions o = options_of(stride, padding, dilation, groups, activation, code, op);
+        o.keeps_weights = keep;
+        return conv_forward(x, weight, or_undefined(bias), o);
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),
-      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"), py::arg("op"), no_gil());
+      py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"), py::arg("op"), py::arg("keep"),
+      no_gil());
   m.def("conv_backward", &conv_gradients, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("y").none(true),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"),
         py::arg("code"), py::arg("op"), py::arg("needs"));
@@ -83,14 +85,14 @@ void bind_conv(py::module_& m) {
       "conv_transpose_forward",
       [](const Array& x, const Array& weight, const Array* bias, const Shape& stride, const Shape& padding,
          const Shape& output_padding, const Shape& dilation, int64_t groups, int64_t activation, int64_t code,
-         const char* op) {
-        return conv_transpose_forward(
-            x, weight, or_undefined(bias),
-            transpose_options(stride, padding, output_padding, dilation, groups, activation, code, op));
+         const char* op, bool keep) {
+        ConvOptions o = transpose_options(stride, padding, output_padding, dilation, groups, activation, code, op);
+        o.keeps_weights = keep;
+        return conv_transpose_forward(x, weight, or_undefined(bias), o);
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),
       py::arg("output_padding"), py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("code"),
-      py::arg("op"), no_gil());
+      py::arg("op"), py::arg("keep"), no_gil());
   m.def(
       "conv_transpose_backward",
       [](const Array& dy, const Array& x, const Array& weight, const Array* y, const Shape& stride,
@@ -111,11 +113,10 @@ void bind_conv(py::module_& m) {
          const Shape& dilation, int64_t groups, int64_t activation, int64_t code, const char* op,
          const Shape& pool_kernel, const Shape& pool_stride, const Shape& pool_padding, const Shape& pool_dilation,
          bool ceil_mode, const char* pool_op, bool keep_index) {
-        const Pooled out =
-            pooled_conv_forward(x, weight, or_undefined(bias),
-                                {options_of(stride, padding, dilation, groups, activation, code, op),
-                                 pool_of(pool_kernel, pool_stride, pool_padding, pool_dilation, ceil_mode), pool_op},
-                                keep_index);
+        PooledConv o{options_of(stride, padding, dilation, groups, activation, code, op),
+                     pool_of(pool_kernel, pool_stride, pool_padding, pool_dilation, ceil_mode), pool_op};
+        o.conv.keeps_weights = !keep_index;
+        const Pooled out = pooled_conv_forward(x, weight, or_undefined(bias), o, keep_index);
         return std::pair(out.y, if_defined(out.index));
       },
       py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("stride"), py::arg("padding"),

@@ -196,7 +196,8 @@ void pass_forward(const Array& x, const Array& weight, const float* bias, const 
   if (prefers_gemm(o) && gemm_forward(x, weight, bias, s, o, y)) return;
   if (winograd_forward(x, weight, bias, s, o, y)) return;
   if (gemm_forward(x, weight, bias, s, o, y)) return;
-  const Array packed = s.depthwise() ? pack_depthwise(weight, s, false) : pack_forward(weight, s);
+  const Array packed =
+      s.depthwise() ? pack_depthwise(weight, s, false) : prepared(weight, s, Weights::forward, o.keeps_weights);
   const std::vector<Tap> taps = forward_taps(s, o);
   const Window window = forward_window(s, o, s.c);
   const int64_t step = images_at_a_time(x, window);
@@ -211,7 +212,7 @@ void pass_forward(const Array& x, const Array& weight, const float* bias, const 
     c.taps = taps.data();
     c.tap_count = static_cast<int64_t>(taps.size());
     c.depth = whole_rows(s, o.dilation[1]) ? s.kw * s.in : s.in;
-    c.weights = packed.data<float>();
+    c.weights = static_cast<const float*>(packed.address());
     c.panel_floats = s.positions() * s.in * 32;
     c.bias = bias;
     c.activation = o.activation;
@@ -245,7 +246,7 @@ void input_phase(const Pixels<const float>& dy, const Pixels<float>& dx, const A
   c.taps = taps.data();
   c.tap_count = static_cast<int64_t>(taps.size());
   c.depth = none ? 0 : (rows ? s.kw * s.out : s.out);
-  c.weights = packed.data<float>();
+  c.weights = static_cast<const float*>(packed.address());
   c.panel_floats = s.positions() * s.out * 32;
   c.bias = bias;
   c.activation = o.activation;
@@ -260,7 +261,8 @@ void pass_input(const Array& dy, const Array& weight, const float* bias, const C
   if (winograd_input(dy, weight, bias, s, o, dx)) return;
   if (gemm_input(dy, weight, bias, s, o, dx)) return;
   if (spread_input(dy, weight, bias, s, o, dx)) return;
-  const Array packed = s.depthwise() ? pack_depthwise(weight, s, true) : pack_backward(weight, s);
+  const Array packed =
+      s.depthwise() ? pack_depthwise(weight, s, true) : prepared(weight, s, Weights::backward, o.keeps_weights);
   const Range y = reach(s.kh, o.padding[0], o.dilation[0], o.stride[0], s.h);
   const Range x = reach(s.kw, o.padding[2], o.dilation[1], o.stride[1], s.w);
   const Window window{y.before, x.before, y.length, x.length, s.o};
@@ -362,6 +364,7 @@ void conv_backward(const Array& dy, const Array& x, const Array& weight, const A
   }
   ConvOptions linear = options;
   linear.activation = FusedActivation::none;
+  linear.keeps_weights = false;
   const bool activated = options.activation != FusedActivation::none;
   dz = pass_activation(dz, activated ? as_images(y, rank, batched) : y, options.activation);
   const Array images = as_images(x, rank, batched).to(DType::float32);

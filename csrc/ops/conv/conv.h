@@ -158,6 +158,9 @@ struct ConvOptions {
   bool mixed = false;                                  // see Numerics
   const char* op = "conv2d";
   Precision precision = Precision::highest;
+  // The form of the weights that a forward pass reads is kept for the next one: for inference, as training changes the
+  // weights in between, and has better use for the memory.
+  bool keeps_weights = false;
   int64_t output_padding[2] = {0, 0};  // of a transposed convolution: rows and columns more at the end
 };
 

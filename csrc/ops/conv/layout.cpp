@@ -29,11 +29,9 @@ void gather_row(const float* row, int64_t plane, int64_t c, int64_t from, int64_
 // W in panels: for every group and panel of 32 columns, [positions][depth][32]; body(group, first column, columns,
 // panel) fills one, whose other columns are 0.
 template <class Body>
-Array pack(const ConvSizes& s, int64_t columns, int64_t depth, const Body& body) {
+void pack(const ConvSizes& s, int64_t columns, int64_t depth, float* to, const Body& body) {
   const int64_t panels = divide_up(columns, panel_columns);
   const int64_t panel_floats = s.positions() * depth * panel_columns;
-  const Array out(Shape{s.groups * panels * panel_floats});
-  float* to = out.data<float>();
   parallel_for(s.groups * panels, 1 + grain / (panel_floats + 1), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t column = p % panels * panel_columns;
@@ -43,7 +41,6 @@ Array pack(const ConvSizes& s, int64_t columns, int64_t depth, const Body& body)
       body(p / panels, column, count, panel);
     }
   });
-  return out;
 }
 
 // The position with its kernel column counted from the last.
@@ -102,11 +99,10 @@ Pixels<const float> windowed(const Array& x, int64_t first, int64_t count, const
   return {to, window.height * row_floats, row_floats, window.pixel};
 }
 
-Array pack_forward(const Array& weight, const ConvSizes& s) {
+void pack_forward(const float* w, const ConvSizes& s, float* to) {
   constexpr int64_t together = 16;  // of a row of W: a cache line
   const int64_t row = s.in * s.positions();
-  const float* w = weight.data<float>();
-  return pack(s, s.out, s.in, [&](int64_t group, int64_t column, int64_t count, float* panel) {
+  pack(s, s.out, s.in, to, [&](int64_t group, int64_t column, int64_t count, float* panel) {
     const float* from = w + (group * s.out + column) * row;
     float block[together][panel_columns] = {};
     for (int64_t k = 0; k < row; k += together) {
@@ -122,10 +118,9 @@ Array pack_forward(const Array& weight, const ConvSizes& s) {
   });
 }
 
-Array pack_backward(const Array& weight, const ConvSizes& s) {
+void pack_backward(const float* w, const ConvSizes& s, float* to) {
   const int64_t positions = s.positions();
-  const float* w = weight.data<float>();
-  return pack(s, s.in, s.out, [&](int64_t group, int64_t column, int64_t count, float* panel) {
+  pack(s, s.in, s.out, to, [&](int64_t group, int64_t column, int64_t count, float* panel) {
     for (int64_t o = 0; o < s.out; ++o) {
       const float* from = w + ((group * s.out + o) * s.in + column) * positions;
       for (int64_t position = 0; position < positions; ++position) {

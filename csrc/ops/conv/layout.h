@@ -32,10 +32,17 @@ bool copies(const Array& x, const Window& window);
 // So many that what windowed() copies stays small: all of them if it does not.
 int64_t images_at_a_time(const Array& x, const Window& window);
 
-// W [O, C/G, kh, kw] -> [G][out / 32][kh][kw][in][32] for the forward pass.
-Array pack_forward(const Array& weight, const ConvSizes& s);
-// W -> [G][in / 32][kh][kw from last to first][out][32] for the gradient of the input.
-Array pack_backward(const Array& weight, const ConvSizes& s);
+// What a path reads instead of W [O, C/G, kh, kw]: panels of 32 columns, or transforms of them (winograd.h).
+enum class Weights {
+  forward,   // [G][out / 32][kh][kw][in][32]
+  backward,  // [G][in / 32][kh][kw from last to first][out][32], for the gradient of the input
+  tiles,     // [16][out / 32][in][32]
+  rotated,   // [16][in / 32][out][32]
+};
+// keep: for the next call, if W is a parameter that stays what it is (packed.h).
+Array prepared(const Array& weight, const ConvSizes& s, Weights form, bool keep);
+void pack_forward(const float* weight, const ConvSizes& s, float* to);
+void pack_backward(const float* weight, const ConvSizes& s, float* to);
 // W [O, C, kh, kw] -> [kh][kw C / 32][O][32], columns in the order [kw][C].
 Array pack_spread(const Array& weight, const ConvSizes& s);
 // W [C, 1, kh, kw] -> [kh][kw][C], kw from last to first if reversed.

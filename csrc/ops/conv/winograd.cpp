@@ -27,14 +27,6 @@ Window tile_window(int64_t above, int64_t left, int64_t rows, int64_t cols, int6
   return {above, left, 2 * tiles_along(rows) + 2, 2 * tiles_along(cols) + 2, channels};
 }
 
-Array transformed(const Array& weight, const ConvSizes& s, bool rotated) {
-  const int64_t depth = rotated ? s.out : s.in;
-  const int64_t panels = ((rotated ? s.in : s.out) + 31) / 32;
-  const Array out(Shape{16 * panels * depth * 32});
-  winograd_kernels().weights(weight.data<float>(), s.out, s.in, rotated, out.data<float>());
-  return out;
-}
-
 Pixels<float> rows_of(const Array& image, int64_t first) {
   const int64_t row = image.dim(3) * image.dim(1);
   return {image.raw<float>() + first * image.dim(2) * row, image.dim(2) * row, row, image.dim(1)};
@@ -54,7 +46,7 @@ bool convolve(const Array& from, const Window& window, const Array& weights, con
                                                   .out = rows_of(to, first),
                                                   .depth = from.dim(1),
                                                   .channels = to.dim(1),
-                                                  .weights = weights.data<float>(),
+                                                  .weights = static_cast<const float*>(weights.address()),
                                                   .bias = bias,
                                                   .activation = activation});
     if (!fine) return false;
@@ -68,14 +60,14 @@ bool winograd_forward(const Array& x, const Array& weight, const float* bias, co
                       const Array& y) {
   if (!pays(s, o, s.oh, s.ow)) return false;
   const Window window = tile_window(o.padding[0], o.padding[2], s.oh, s.ow, s.c);
-  return convolve(x, window, transformed(weight, s, false), bias, o.activation, y);
+  return convolve(x, window, prepared(weight, s, Weights::tiles, o.keeps_weights), bias, o.activation, y);
 }
 
 bool winograd_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                     const Array& dx) {
   if (!pays(s, o, s.h, s.w)) return false;
   const Window window = tile_window(2 - o.padding[0], 2 - o.padding[2], s.h, s.w, s.o);
-  return convolve(dy, window, transformed(weight, s, true), bias, o.activation, dx);
+  return convolve(dy, window, prepared(weight, s, Weights::rotated, o.keeps_weights), bias, o.activation, dx);
 }
 
 bool winograd_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight) {

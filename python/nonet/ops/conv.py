@@ -129,7 +129,7 @@ def convolve(
     b = None if bias is None else as_tensor(bias, device=w.array.device)
     xa, wa = x.array, w.array
     options = (stride, padding, dilation, groups, activation, Current.code, op)
-    y = _core.conv_forward(xa, wa, None if b is None else b.array, *options)
+    y = _core.conv_forward(xa, wa, None if b is None else b.array, *options, not wants_grad(x, w, b))
     return record(y, (x, w, b), _conv_rule, (xa, wa, y if activation else None, options))
 
 

@@ -8,7 +8,7 @@ from nonet import _core
 from nonet._core import Array
 from nonet.ops.conv import Size, sizes
 from nonet.ops.precision import Current
-from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record
+from nonet.tensor import Need, Tensor, TensorLike, as_tensor, as_tensors, record, wants_grad
 
 __all__ = ["conv_transpose1d", "conv_transpose2d"]
 
@@ -97,7 +97,9 @@ def convolve_transposed(
     rows, columns = padding
     margins = (rows, rows, columns, columns)
     options = (stride, margins, output_padding, dilation, groups, activation, Current.code, op)
-    y = _core.conv_transpose_forward(xa, wa, None if b is None else b.array, *options)
+    y = _core.conv_transpose_forward(
+        xa, wa, None if b is None else b.array, *options, not wants_grad(x, w, b)
+    )
     return record(y, (x, w, b), _transposed_rule, (xa, wa, y if activation else None, options))
 
 
