@@ -19,6 +19,7 @@ FAMILIES = {
     "attention": ("nonet.bench.bench_attention", "attention: whole sequences, and one query on many keys"),
     "models": ("nonet.bench.models", "training step and single-sample inference of ten reference workloads"),
     "networks": ("nonet.bench.networks", "ResNet-50 and VGG-16 at 224: training step, inference, memory"),
+    "language": ("nonet.bench.bench_language", "BERT-base's encoder, and a token of a GPT-2"),
     "mlp_step": ("nonet.bench.mlp_step", "a training step so small that only overhead is left"),
 }
 

@@ -117,7 +117,8 @@ def test_wrong_options(saved, tmp_path, capsys):
     _fails(capsys, "--against must be one or more of torch, numpy, got 'jax'", "--against", "jax")
     _fails(
         capsys,
-        "FAMILY must be one or more of matmul, conv, recurrent, attention, models, networks, mlp_step, got 'x'",
+        "FAMILY must be one or more of matmul, conv, recurrent, attention, models, networks, language, "
+        "mlp_step, got 'x'",
         "x",
     )
     _fails(capsys, "--precision must be one or more of highest", "matmul", "--precision", "x")

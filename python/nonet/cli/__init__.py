@@ -192,7 +192,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "families",
         metavar="FAMILY",
         nargs="*",
-        help="matmul, conv, recurrent, attention, models, networks, mlp_step (default: all of them)",
+        help="matmul, conv, recurrent, attention, models, networks, language, mlp_step (default: all of them)",
     )
     parser.add_argument("--against", metavar="LIST", help="opponents: torch,numpy")
     parser.add_argument("--only", metavar="PATTERNS", help="cases, such as '64x*' or '*/linear/warm'")

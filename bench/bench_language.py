@@ -1,0 +1,282 @@
+"""Transformers of the size that is in use: the encoder of BERT-base, and text from a GPT-2 of 124 million parameters.
+
+    bert-base/infer-N   N sequences of 128 tokens, through layers that are written once over both libraries
+    gpt2/generate       a token behind 64 others: of 16 that are the likeliest, each after the other; a decoder with a
+                        cache of keys and values
+
+bfloat16 contestants run the encoder under autocast, and generate with parameters stored so. Beside PyTorch results are
+compared before anything is timed. The rate of a token in bytes is that of its parameters: what memory must deliver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import nonet
+from nonet import _core, models
+from nonet.bench.errors import WrongResultError
+from nonet.bench.harness import Contestant
+from nonet.bench.opponents import with_precision
+from nonet.bench.report import Row, rated
+from nonet.bench.run import Options
+
+__all__ = ["names", "run"]
+
+TOKENS = 128  # of a sequence
+BATCHES = (1, 8)
+PROMPT, NEW = 64, 16
+EXACT, ROUNDED = 1e-3, 1e-1  # of the largest value
+
+
+@dataclass(frozen=True)
+class Sizes:
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+
+    @property
+    def layer_weights(self) -> int:
+        return 12 * self.width**2 * self.layers
+
+
+BERT = Sizes(30522, 768, 12, 12)
+GPT = Sizes(50257, 768, 12, 12)
+
+
+def names() -> list[str]:
+    return [*(f"bert-base/infer-{n}" for n in BATCHES), "gpt2/generate"]
+
+
+def run(options: Options) -> Iterator[list[Row]]:
+    """All cases. Errors: WrongResultError."""
+    wanted = [n for n in BATCHES if options.wants("bert-base", f"infer-{n}")]
+    if wanted:
+        options.tell("language bert-base")
+        yield from _encoder_rows(BERT, wanted, options)
+    if options.wants("gpt2", "generate"):
+        options.tell("language gpt2")
+        yield _generation_rows(GPT, options)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """How a contestant computes: `precision` of the peak that it is held against."""
+
+    library: str
+    variant: str
+    precision: str
+    call: Callable[[], np.ndarray]
+    before: Callable[[], Any] | None = None
+
+    @property
+    def exact(self) -> bool:
+        return self.precision != "bfloat16"
+
+
+def _sides(options: Options, own: Callable[[bool], Any], other: Callable[[bool], Any]) -> list[_Side]:
+    """float32 and bfloat16 of both libraries; own, other: of bfloat16 -> call."""
+    precisions = options.precisions or ("highest",)
+    sides = [_Side("nonet", p, p, own(False), with_precision(p)) for p in precisions]
+    sides.append(_Side("nonet", "bfloat16", "bfloat16", own(True), with_precision("highest")))
+    if "torch" in options.against:
+        sides += [
+            _Side("torch", "bfloat16", "bfloat16", other(True)),
+            _Side("torch", "float32", "highest", other(False)),
+        ]
+    return sides
+
+
+def _rows(
+    case: str, mode: str, sides: list[_Side], options: Options, flops: float, moved: float, count: int = 1
+) -> list[Row]:
+    """count: results of a call, which flops and bytes are of one of."""
+    results = []
+    for side in sides:
+        if side.before is not None:
+            side.before()
+        results.append(side.call())
+    scale = float(np.abs(results[-1]).max())
+    for side, result in zip(sides, results, strict=True):
+        exact = side.exact and sides[-1].exact and side.variant != "medium"
+        error = float(np.abs(result - results[-1]).max()) / scale
+        if not error <= (EXACT if exact else ROUNDED):
+            raise WrongResultError(
+                f"{case} {mode}: {side.library} {side.variant} is off by {error:.1e} of the largest"
+            )
+    contestants = [Contestant(f"{side.library} {side.variant}", side.call, side.before) for side in sides]
+    timings = options.time(contestants)
+    rows = []
+    for side, contestant in zip(sides, contestants, strict=True):
+        rows.append(
+            rated(
+                timings[contestant.name],
+                peaks=options.peaks,
+                isa=_core.isa(),
+                threads=nonet.num_threads(),
+                precision=side.precision,
+                flops=count * flops,
+                bytes_=count * moved * (1 if side.exact else 0.5),
+                family="language",
+                case=case,
+                mode=mode,
+                state="",
+                library=side.library,
+                variant=side.variant,
+                exact=side.exact,
+            )
+        )
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------ BERT-base
+
+
+def encoder(lib: Any, sizes: Sizes) -> Any:
+    nn, n = lib.nn, sizes.width
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.positions = nn.Embedding(sizes.vocabulary, n), nn.Embedding(512, n)
+            self.norm = nn.LayerNorm(n)
+            layer = nn.TransformerEncoderLayer(n, sizes.heads, 4 * n, 0.1, "gelu", batch_first=True)
+            self.layers = nn.TransformerEncoder(layer, sizes.layers)
+
+        def forward(self, ids: Any) -> Any:
+            return self.layers(self.norm(self.tokens(ids) + self.positions(lib.arange(ids.shape[1]))))
+
+    return Encoder().eval()
+
+
+def _encoder_rows(sizes: Sizes, batches: list[int], options: Options) -> Iterator[list[Row]]:
+    nonet.manual_seed(0)
+    own = encoder(nonet, sizes)
+    other: Any = None
+    if "torch" in options.against:
+        import torch  # pyright: ignore[reportMissingImports]
+
+        other = encoder(torch, sizes)
+        own.load_state_dict({name: nonet.tensor(value.numpy()) for name, value in other.state_dict().items()})
+    pairs = 2 * sizes.layers * TOKENS * sizes.width
+    for batch in batches:
+        ids = np.random.default_rng(batch).integers(0, sizes.vocabulary, (batch, TOKENS))
+        macs = batch * TOKENS * (sizes.layer_weights + pairs)
+        sides = _sides(options, _encode_own(own, ids), _encode_other(other, ids))
+        yield _rows("bert-base", f"infer-{batch}", sides, options, 2.0 * macs, 4.0 * sizes.layer_weights)
+
+
+def _encode_own(model: Any, ids: np.ndarray) -> Callable[[bool], Callable[[], np.ndarray]]:
+    given = nonet.tensor(ids)
+
+    def encode(bfloat16: bool) -> np.ndarray:
+        with nonet.no_grad(), nonet.autocast("bfloat16", enabled=bfloat16):
+            return model(given).float().numpy()
+
+    return lambda bfloat16: lambda: encode(bfloat16)
+
+
+def _encode_other(model: Any, ids: np.ndarray) -> Callable[[bool], Callable[[], np.ndarray]]:
+    def encode(bfloat16: bool) -> np.ndarray:
+        import torch  # pyright: ignore[reportMissingImports]
+
+        cast = torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext()
+        with torch.inference_mode(), cast:
+            return model(torch.from_numpy(ids)).float().numpy()
+
+    return lambda bfloat16: lambda: encode(bfloat16)
+
+
+# ------------------------------------------------------------------------------------------------ GPT-2
+
+
+def _generation_rows(sizes: Sizes, options: Options) -> list[Row]:
+    nonet.manual_seed(0)
+    own: dict[bool, Any] = {}
+    for bfloat16 in (False, True):
+        model = models.GPT(sizes.vocabulary, PROMPT + NEW, sizes.width, sizes.layers, sizes.heads).eval()
+        if bfloat16:
+            model.load_state_dict(own[False].state_dict())
+            model.to(dtype="bfloat16")
+        own[bfloat16] = model
+    weights = {name: np.array(value.detach()) for name, value in own[False].state_dict().items()}
+    prompt = np.random.default_rng(0).integers(0, sizes.vocabulary, (1, PROMPT))
+
+    def call_own(bfloat16: bool) -> Callable[[], np.ndarray]:
+        model = own[bfloat16]
+
+        def step(ids: np.ndarray, caches: Any) -> np.ndarray:
+            return model.logits(model.features(ids, caches)[:, -1]).float().numpy()
+
+        def call() -> np.ndarray:
+            with nonet.no_grad():
+                return _logits(step, prompt, model.caches(1, PROMPT + NEW))
+
+        return call
+
+    def call_other(bfloat16: bool) -> Callable[[], np.ndarray]:
+        decoder = TorchDecoder(weights, sizes, bfloat16)
+        return lambda: _logits(decoder.step, prompt, decoder.caches())
+
+    table = sizes.vocabulary * sizes.width
+    macs = sizes.layer_weights + table + 2 * sizes.layers * (PROMPT + NEW) * sizes.width
+    sides = _sides(options, call_own, call_other)
+    return _rows("gpt2", "generate", sides, options, 2.0 * macs, 4.0 * (sizes.layer_weights + table), NEW)
+
+
+def _logits(step: Callable[[np.ndarray, Any], np.ndarray], prompt: np.ndarray, caches: Any) -> np.ndarray:
+    """The logits of the last token of the prompt, and then NEW - 1 times of the likeliest token so far.
+
+    -> the first [vocabulary]: which token is the likeliest, and all that follows, may hang on its last digit.
+    """
+    first = logits = step(prompt, caches)
+    for _ in range(NEW - 1):
+        logits = step(logits.argmax(axis=1)[:, None], caches)
+    return first
+
+
+class TorchDecoder:
+    """GPT-2 from nonet's parameters, with keys and values in tensors of their full length."""
+
+    def __init__(self, weights: dict[str, np.ndarray], sizes: Sizes, bfloat16: bool) -> None:
+        import torch  # pyright: ignore[reportMissingImports]
+
+        self.torch, self.F, self.sizes = torch, torch.nn.functional, sizes
+        self.kind = torch.bfloat16 if bfloat16 else torch.float32
+        self.weights = {name: torch.from_numpy(value).to(self.kind) for name, value in weights.items()}
+
+    def caches(self) -> list[Any]:
+        heads = self.sizes.heads
+        shape = (2, 1, heads, PROMPT + NEW, self.sizes.width // heads)
+        return [0, *(self.torch.zeros(shape, dtype=self.kind) for _ in range(self.sizes.layers))]
+
+    def step(self, ids: np.ndarray, caches: list[Any]) -> np.ndarray:
+        with self.torch.inference_mode():
+            return self._step(self.torch.from_numpy(ids), caches).float().numpy()
+
+    def _step(self, ids: Any, caches: list[Any]) -> Any:
+        w, F, heads = self.weights, self.F, self.sizes.heads
+        first, count = caches[0], ids.shape[1]
+        caches[0] = end = first + count
+
+        def linear(x: Any, name: str) -> Any:
+            return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+        def norm(x: Any, name: str) -> Any:
+            return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
+
+        x = w["wte.weight"][ids] + w["wpe.weight"][first:end]
+        for i, cache in enumerate(caches[1:]):
+            qkv = linear(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn")
+            q, k, v = qkv.reshape(1, count, 3, heads, -1).permute(2, 0, 3, 1, 4)
+            cache[0, :, :, first:end], cache[1, :, :, first:end] = k, v
+            y = F.scaled_dot_product_attention(q, *cache[:, :, :, :end], is_causal=count > 1)
+            x = x + linear(y.transpose(1, 2).reshape(1, count, -1), f"h.{i}.attn.c_proj")
+            h = F.gelu(linear(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), approximate="tanh")
+            x = x + linear(h, f"h.{i}.mlp.c_proj")
+        return F.linear(norm(x, "ln_f")[:, -1], w["wte.weight"])
