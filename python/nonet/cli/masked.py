@@ -59,6 +59,22 @@ def hide(rng: np.random.Generator, ids: np.ndarray, size: int) -> tuple[np.ndarr
     return out, np.where(chosen, ids, -100)
 
 
+def _batch(shown: np.ndarray, wanted: np.ndarray) -> data.Batch:
+    """(ids, which count, types, places of hidden words, what they were): inputs of the model, and targets.
+
+    Where no word is hidden, one that is shown is asked for.
+    """
+    places = np.flatnonzero(wanted != -100)
+    if not len(places):
+        places = np.flatnonzero(shown >= FIRST)[:1]
+        wanted = np.where(shown >= FIRST, shown, wanted)
+    return shown, shown != 0, np.zeros_like(shown), places, wanted.reshape(-1)[places]
+
+
+def _loader(shown: np.ndarray, wanted: np.ndarray) -> data.DataLoader:
+    return data.DataLoader((shown, wanted), _BATCH, transform=lambda rng, *fields: _batch(*fields))
+
+
 def _hidden(ids: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The same words every time, to measure by. DataError if there are none."""
     shown, wanted = hide(np.random.default_rng(0), ids, size)
@@ -86,7 +102,7 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
     )
 
     def hidden(rng: np.random.Generator, ids: np.ndarray) -> data.Batch:
-        return hide(rng, ids, size)
+        return _batch(*hide(rng, ids, size))
 
     def conclude(trainer: Trainer, out: Path) -> dict[str, Any]:
         return measure(trainer.model, train, test, size, trainer.engine.context)
@@ -95,12 +111,13 @@ def prepare(preset: SequencePreset, options: Options, directory: str | None) -> 
         model.to(device=options.device),
         model.loss,
         data.DataLoader(train, options.batch_size, shuffle=True, seed=options.seed, transform=hidden),
-        data.DataLoader(_hidden(validation, size), _BATCH),
+        _loader(*_hidden(validation, size)),
         [Nats(preset.metric)],
         fingerprint(train),
         {"words": json.dumps(vocab.tokens[4:], ensure_ascii=False)},
         conclude,
         f"hidden words of the last {len(corpus.test)} characters of {options.data}",
+        inputs=4,
     )
 
 
@@ -113,8 +130,9 @@ def measure(
     device = next(model.parameters()).device
     model.eval()
     with no_grad(), context():
-        for inputs, targets in data.DataLoader((shown, wanted), _BATCH):
-            nats.update(np.asarray(model(as_tensor(inputs, device=device)).float().cpu()), targets)
+        for *inputs, targets in _loader(shown, wanted):
+            logits = model(*(as_tensor(field, device=device) for field in inputs))
+            nats.update(np.asarray(logits.float().cpu()), targets)
     value = nats.value()
     return {"value": value, "loss": value, "floor": unigram(train, wanted[wanted != -100], size)}
 

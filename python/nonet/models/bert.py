@@ -15,6 +15,7 @@ from nonet.nn import init
 from nonet.ops.attention import attention
 from nonet.ops.creation import arange, zeros
 from nonet.ops.dropout import dropout
+from nonet.ops.index import index_select
 from nonet.ops.loss_class import cross_entropy
 from nonet.ops.matmul import linear
 from nonet.ops.shape import reshape, unsqueeze
@@ -159,7 +160,9 @@ class BERT(nn.Module):
     head: mlm, logits [N, T, vocabulary] of the tokens themselves, over the table of tokens; classify, [N, classes] from
     the first token; tokens, [N, T, classes]; None, features [N, T, width]. positions: the longest sequence; types: of
     segments; dropout: of embeddings and residual branches; attention_dropout: of probabilities (default the same);
-    padding: the token that fills up, which nobody sees (None: none). Matrices start normal with deviation 0.02.
+    padding: the token that fills up, which nobody sees (None: none). With the numbers `places` [M] of tokens, counted over
+    all sequences, the heads of every token make [M, ...] of those alone: a seventh of the work where words are hidden
+    and guessed. Matrices start normal with deviation 0.02.
     Errors: ValueError for sizes and names.
     """
 
@@ -254,9 +257,17 @@ class BERT(nn.Module):
         return None if padding is None else ids != padding
 
     def forward(
-        self, ids: TensorLike, seen: TensorLike | None = None, types: TensorLike | None = None
+        self,
+        ids: TensorLike,
+        seen: TensorLike | None = None,
+        types: TensorLike | None = None,
+        places: TensorLike | None = None,
     ) -> Tensor:
         x = self.features(ids, seen, types)
+        if places is not None:
+            if self.arguments["head"] not in ("mlm", "tokens"):
+                raise ValueError(f"places are for a head of every token, got {self.arguments['head']}")
+            x = index_select(reshape(x, (-1, x.shape[-1])), 0, as_tensor(places, device=x.device))
         if self.cls is not None:
             return self.cls.predictions(x, self.embeddings.word_embeddings.weight)
         if self.classifier is None:
