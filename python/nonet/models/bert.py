@@ -160,9 +160,9 @@ class BERT(nn.Module):
     head: mlm, logits [N, T, vocabulary] of the tokens themselves, over the table of tokens; classify, [N, classes] from
     the first token; tokens, [N, T, classes]; None, features [N, T, width]. positions: the longest sequence; types: of
     segments; dropout: of embeddings and residual branches; attention_dropout: of probabilities (default the same);
-    padding: the token that fills up, which nobody sees (None: none). With the numbers `places` [M] of tokens, counted over
-    all sequences, the heads of every token make [M, ...] of those alone: a seventh of the work where words are hidden
-    and guessed. Matrices start normal with deviation 0.02.
+    padding: the token that fills up, which nobody sees (None: none). With the numbers `places` [M] of tokens, counted
+    over all sequences, the heads of every token make [M, ...] of those alone: a seventh of the work where words are
+    hidden and guessed. Matrices start normal with deviation 0.02.
     Errors: ValueError for sizes and names.
     """
 
