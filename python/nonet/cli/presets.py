@@ -166,7 +166,8 @@ class SequencePreset(Preset):
     keep: str = "best"
 
 
-def _music(name: str, cell: str, hidden: int) -> SequencePreset:
+def _music(name: str, cell: str, hidden: int, embed: int, behind: int) -> SequencePreset:
+    """hidden: units for JSB's chorales; for Nottingham's tunes `behind`, behind `embed` numbers for the keys."""
     return SequencePreset(
         name=name,
         task="music",
@@ -176,11 +177,12 @@ def _music(name: str, cell: str, hidden: int) -> SequencePreset:
         architecture="MusicModel",
         arguments={
             "jsb": {"cell": cell, "hidden": hidden, "dropout": 0.3},
-            "nottingham": {"cell": cell, "hidden": hidden},
+            "nottingham": {"cell": cell, "hidden": behind, "embed": embed},
         },
         block={"jsb": 256, "nottingham": 256},
-        epochs={"jsb": 200, "nottingham": 80},
+        epochs={"jsb": 200, "nottingham": 240},
         batch_size={"jsb": 8, "nottingham": 2},
+        weight_noise={"nottingham": 0.05},
         lr=1e-2,
         rates={"nottingham": 3e-3},
     )
@@ -325,9 +327,9 @@ PRESETS: dict[str, Preset] = {
             lr=2e-3,
             clip_norm=10.0,
         ),
-        _music("rnn-music", "rnn", 92),
-        _music("gru-music", "gru", 46),
-        _music("lstm-music", "lstm", 38),
+        _music("rnn-music", "rnn", 92, embed=24, behind=100),
+        _music("gru-music", "gru", 46, embed=16, behind=64),
+        _music("lstm-music", "lstm", 38, embed=16, behind=52),
         SequencePreset(
             name="rnn-series",
             task="series",
