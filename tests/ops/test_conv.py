@@ -107,19 +107,37 @@ def test_tiles(case):
     check(random(n, c, h, w), random(o, c, 3, 3), random(o), padding=padding)
 
 
+# the same for kernels of 4 x 4 with stride 2, as four of 2 x 2
+PAIRED = [
+    (2, 17, 16, 20, 33, (1, 1)),
+    (3, 40, 13, 17, 16, (0, 2)),
+    (1, 16, 14, 13, 35, (3, 0)),
+    (9, 16, 4, 4, 70, (1, 1)),
+    (2, 20, 15, 18, 18, (2, 3)),
+]
+
+
+@pytest.mark.parametrize("case", PAIRED)
+def test_pairs(case):
+    n, c, h, w, o, padding = case
+    check(random(n, c, h, w), random(o, c, 4, 4), random(o), padding=padding, stride=(2, 2))
+
+
 @each_isa
-def test_tiles_are_as_exact(isa):
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2)])
+def test_tiles_are_as_exact(isa, kernel, stride):
     """The errors of highest, whose sums are cut otherwise, beside those of the definition."""
-    x, w = random(2, 256, 14, 14), random(128, 256, 3, 3)
+    x, w = random(2, 256, 14 * stride, 14 * stride), random(128, 256, kernel, kernel)
     dy = random(2, 128, 14, 14)
-    want = reference.gradients(dy, x.astype(np.float64), w.astype(np.float64), padding=(1, 1))
-    want = [reference.conv2d(x.astype(np.float64), w.astype(np.float64), padding=(1, 1)), *want[:2]]
+    options = {"stride": (stride, stride), "padding": (1, 1)}
+    want = reference.gradients(dy, x.astype(np.float64), w.astype(np.float64), **options)
+    want = [reference.conv2d(x.astype(np.float64), w.astype(np.float64), **options), *want[:2]]
     errors = {}
     with use_isa(isa):
         for precision in ("highest", "ieee"):
             with nonet.set_matmul_precision(precision):
                 t = [nonet.tensor(v, requires_grad=True) for v in (x, w)]
-                y = F.conv2d(*t, None, 1, 1)
+                y = F.conv2d(*t, None, stride, 1)
                 y.backward(nonet.tensor(dy))
             got = [y.detach(), *(v.grad for v in t)]
             errors[precision] = [
@@ -131,9 +149,10 @@ def test_tiles_are_as_exact(isa):
         assert 0 < highest < most * ieee, (what, highest, ieee)
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2)])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
-def test_tiles_hand_on_what_is_not_finite(value):
-    x, w = random(2, 16, 8, 8), random(16, 16, 3, 3)
+def test_tiles_hand_on_what_is_not_finite(value, kernel, stride):
+    x, w = random(2, 16, 8 * stride, 8 * stride), random(16, 16, kernel, kernel)
     x[1, 3, 2, 5] = value
     dy = random(2, 16, 8, 8)
     dy[0, 2, 7, 0] = value
@@ -141,7 +160,7 @@ def test_tiles_hand_on_what_is_not_finite(value):
     for precision in ("highest", "ieee"):
         with nonet.set_matmul_precision(precision):
             t = [nonet.tensor(v, requires_grad=True) for v in (x, w)]
-            y = F.conv2d(*t, None, 1, 1)
+            y = F.conv2d(*t, None, stride, 1)
             y.backward(nonet.tensor(dy))
         results.append([y.detach().numpy(), *(v.grad.numpy() for v in t)])
     for highest, ieee in zip(*results, strict=True):
@@ -211,11 +230,14 @@ def test_long_sum():
     check(random(1, 1, 1, 900), random(2, 1, 1, 700))
 
 
-TILED_CASE = (20, 18, (3, 3), (1, 1), (1, 1), (1, 1), 1)
+TILED_CASES = [
+    (20, 18, (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (20, 18, (4, 4), (2, 2), (1, 1), (1, 1), 1),
+]
 
 
 @each_isa
-@pytest.mark.parametrize("case", CASES[:5] + CASES[7:9] + CASES[10:12] + [TILED_CASE])
+@pytest.mark.parametrize("case", CASES[:5] + CASES[7:9] + CASES[10:12] + TILED_CASES)
 def test_formats_and_threads(isa, case):
     c, o, kernel, stride, padding, dilation, groups = case
     x, w, b = random(37, c, 16, 15), random(o, c // groups, *kernel), random(o)

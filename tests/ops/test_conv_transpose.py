@@ -70,6 +70,16 @@ def test_conv_transpose2d(case):
     check(x, w, b, **attrs)
 
 
+@pytest.mark.parametrize(
+    ("padding", "more"), [((1, 1), (0, 0)), ((0, 2), (1, 0)), ((3, 1), (0, 1)), ((2, 0), (1, 1))]
+)
+@pytest.mark.parametrize(("c", "o"), [(17, 33), (64, 16)])
+def test_pairs(c, o, padding, more):
+    """Kernels of 4 x 4 with stride 2 as four of 2 x 2, in tiles."""
+    x, w, b = random(2, c, 9, 12), random(c, o, 4, 4), random(o)
+    check(x, w, b, stride=(2, 2), padding=padding, output_padding=more)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (150, 3, 2, 2), (2, 3, 5, 1)])
 def test_sizes(shape):
     check(random(*shape), random(3, 4, 3, 3), random(4), padding=(0, 1), stride=(2, 2))

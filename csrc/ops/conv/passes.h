@@ -45,6 +45,8 @@ bool gemm_forward(const Array& x, const Array& weight, const float* bias, const 
 bool gemm_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                 const Array& dx);
 bool gemm_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
+// Whether products are those of bfloat16 terms, faster than multiply-adds.
+bool multiplies_terms(Precision precision);
 // Whether they are faster than Winograd's algorithm.
 bool prefers_gemm(const ConvOptions& o);
 

@@ -21,10 +21,6 @@ bool is_pointwise(const ConvSizes& s, const ConvOptions& o) {
          o.padding[0] == 0 && o.padding[2] == 0;
 }
 
-bool multiplies_terms(Precision precision) {
-  return isa() == Isa::amx ? precision != Precision::ieee : isa() == Isa::avx512_bf16 && precision == Precision::medium;
-}
-
 // depth: of a kernel position.
 bool takes_patches(const ConvSizes& s, const ConvOptions& o, int64_t depth, int64_t channels) {
   return s.groups == 1 && multiplies_terms(o.precision) && s.positions() * depth >= least_depth &&
@@ -218,6 +214,10 @@ bool gemm_weight(const Array& dy, const Array& x, const ConvSizes& s, const Conv
     }
   });
   return true;
+}
+
+bool multiplies_terms(Precision precision) {
+  return isa() == Isa::amx ? precision != Precision::ieee : isa() == Isa::avx512_bf16 && precision == Precision::medium;
 }
 
 bool prefers_gemm(const ConvOptions& o) {

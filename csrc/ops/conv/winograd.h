@@ -31,6 +31,27 @@ struct Winograd {
   FusedActivation activation;
 };
 
+// The same algorithm for 2 x 2 kernels, with 9 multiplications for 16: F(2 x 2, 2 x 2), on tiles of 3 x 3 input pixels,
+//
+//   B^T = 1 -1  0    G = 1 0    A^T = 1 1 0
+//         0  1  0        1 1          0 1 1
+//         0 -1  1        0 1
+//
+// which is what kernels of 4 x 4 with stride 2 are made of: the gradient of their image is four of them, one for each
+// parity of rows and columns, and the result is one whose input has the four parities side by side as channels.
+struct WinogradPairs {
+  int64_t images, rows, cols;  // of Y
+  Pixels<const float> in;      // a source: 1 more row and column than tiles cover
+  Pixels<float> out;
+  int64_t depth;  // channels of a source
+  int64_t sources;
+  int64_t source[4];  // offset of each, in floats
+  int64_t channels;
+  const float* weights;  // [9][channels / 32 rounded up][sources depth][32]
+  const float* bias;
+  FusedActivation activation;
+};
+
 // dW of all images; what earlier calls left in `sums` is kept if `accumulate`.
 struct WinogradGradient {
   int64_t images, rows, cols;  // of dY
@@ -47,6 +68,11 @@ struct WinogradKernels {
   bool (*forward)(const Winograd& w);
   // W [O, C, 3, 3] -> [16][O / 32][C][32], or, rotated, with O and C changed about.
   void (*weights)(const float* weight, int64_t out, int64_t in, bool rotated, float* to);
+  bool (*pairs)(const WinogradPairs& w);
+  // W [O, C, 4, 4] -> rows [first, first + depth) of [9][columns / 32][total][32], from kernel elements 4 row[i] +
+  // col[j] for i, j < 2; columns are O, or, rotated, C.
+  void (*pairs_weights)(const float* weight, int64_t out, int64_t in, bool rotated, const int64_t (&row)[2],
+                        const int64_t (&col)[2], int64_t first, int64_t total, float* to);
   int64_t (*gradient_workspace)(const WinogradGradient& g);
   void (*gradient)(const WinogradGradient& g);
   // [16][in][out] -> dW [O, C, 3, 3]. False as above.

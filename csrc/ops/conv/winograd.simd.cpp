@@ -15,6 +15,7 @@ constexpr int64_t enough_tasks = 16;          // to share out
 constexpr int64_t chunk_floats = 2 << 20;     // of transformed images at a time, for the gradient of weights
 constexpr int64_t grain_floats = 1 << 16;     // of a task that transforms
 constexpr int64_t chain = 64;                 // values summed at a time: what is summed is larger than outputs
+constexpr int64_t chain_of_pairs = 32;        // the same, where the definition has shorter sums to compare with
 constexpr int64_t padding = 16;               // between rows, so that they do not lie a power of two apart
 
 NONET_INLINE int64_t line_of(int64_t channels) {
@@ -43,8 +44,8 @@ struct Factor {
 };
 template <Order order>
 NONET_INLINE void multiply(int64_t rows, int64_t cols, int64_t depth, const Factor& a, const Factor& b, float* c,
-                           int64_t ldc, bool accumulate) {
-  const int64_t step = divide_up(depth, divide_up(depth, chain));
+                           int64_t ldc, bool accumulate, int64_t most = chain) {
+  const int64_t step = divide_up(depth, divide_up(depth, most));
   for (int64_t k = 0; k < depth; k += step) {
     const Term term{a.data + (order == Order::rows ? k : k * a.line), b.data + k * b.line};
     const Product product{&term, 1, minimum(step, depth - k), a.line, b.line, c, ldc, accumulate || k > 0};
@@ -146,26 +147,62 @@ NONET_INLINE void transform_sums(const F (&u)[4][4], F (&g)[3][3]) {
   }
 }
 
-// Element (i, j) is at p[(4 i + j) * step].
-NONET_INLINE void load_positions(const float* p, int64_t step, int64_t lanes, F (&m)[4][4]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < positions; ++i) m[i / 4][i % 4] = load_lanes(p + i * step, lanes);
+// The same three for 2 x 2 kernels.
+NONET_INLINE void transform_input(const F (&d)[3][3], F (&v)[3][3]) {
+  F t[3][3];
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j) {
+    t[0][j] = d[0][j] - d[1][j];
+    t[1][j] = d[1][j];
+    t[2][j] = d[2][j] - d[1][j];
+  }
+#pragma GCC unroll 3
+  for (int i = 0; i < 3; ++i) {
+    v[i][0] = t[i][0] - t[i][1];
+    v[i][1] = t[i][1];
+    v[i][2] = t[i][2] - t[i][1];
+  }
 }
-NONET_INLINE void store_positions(float* p, int64_t step, const F (&m)[4][4]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < positions; ++i) store(p + i * step, m[i / 4][i % 4]);
+NONET_INLINE void transform_output(const F (&m)[3][3], F (&y)[2][2]) {
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) y[i][j] = (m[i][j] + m[i + 1][j]) + (m[i][j + 1] + m[i + 1][j + 1]);
+  }
+}
+NONET_INLINE void transform_kernel(const F (&g)[2][2], F (&u)[3][3]) {
+  const F top[3] = {g[0][0], g[0][0] + g[0][1], g[0][1]};
+  const F bottom[3] = {g[1][0], g[1][0] + g[1][1], g[1][1]};
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j) {
+    u[0][j] = top[j];
+    u[1][j] = top[j] + bottom[j];
+    u[2][j] = bottom[j];
+  }
 }
 
-// The input of one tile, [16][.. step ..][channels rounded up to a vector].
+// Element (i, j) is at p[(S i + j) * step].
+template <int S>
+NONET_INLINE void load_positions(const float* p, int64_t step, int64_t lanes, F (&m)[S][S]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < S * S; ++i) m[i / S][i % S] = load_lanes(p + i * step, lanes);
+}
+template <int S>
+NONET_INLINE void store_positions(float* p, int64_t step, const F (&m)[S][S]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < S * S; ++i) store(p + i * step, m[i / S][i % S]);
+}
+
+// The input of one tile of S x S pixels, [S S][.. step ..][channels rounded up to a vector].
+template <int S = 4>
 NONET_INLINE void input_tile(const Pixels<const float>& in, const Place& at, int64_t channels, float* to,
                              int64_t step) {
   const float* from = in.data + at.image * in.image + at.row * in.row + at.col * in.pixel;
   for_vectors(channels, [&](int64_t c, int64_t lanes) {
-    F d[4][4];
-    F v[4][4];
+    F d[S][S];
+    F v[S][S];
 #pragma GCC unroll 16
-    for (int i = 0; i < positions; ++i)
-      d[i / 4][i % 4] = load_lanes(from + i / 4 * in.row + i % 4 * in.pixel + c, lanes);
+    for (int i = 0; i < S * S; ++i) d[i / S][i % S] = load_lanes(from + i / S * in.row + i % S * in.pixel + c, lanes);
     transform_input(d, v);
     store_positions(to + c, step, v);
   });
@@ -189,9 +226,9 @@ struct Block {
   int64_t panel, panels;
 };
 
-// Output channels [channel, channel + channels) of a block from m [16][tiles][32]. Returns the faults.
-template <class Map>
-F output_panel(const Winograd& w, const Tiles& tiles, const Block& b, const float* m, int64_t channel, int64_t channels,
+// Output channels [channel, channel + channels) of a block from m [S S][tiles][32]. Returns the faults.
+template <int S, class Call, class Map>
+F output_panel(const Call& w, const Tiles& tiles, const Block& b, const float* m, int64_t channel, int64_t channels,
                Map) {
   F faults{};
   for (int64_t t = 0; t < b.tiles; ++t) {
@@ -200,7 +237,7 @@ F output_panel(const Winograd& w, const Tiles& tiles, const Block& b, const floa
     const bool right = at.col + 1 < w.cols;
     const bool below = at.row + 1 < w.rows;
     for_vectors(channels, [&](int64_t c, int64_t lanes) {
-      F sums[4][4];
+      F sums[S][S];
       F y[2][2];
       load_positions(m + t * panel_columns + c, b.tiles * panel_columns, lanes, sums);
       transform_output(sums, y);
@@ -218,32 +255,58 @@ F output_panel(const Winograd& w, const Tiles& tiles, const Block& b, const floa
   return faults;
 }
 
-bool run_block(const Winograd& w, const Tiles& tiles, const Block& b) {
-  const int64_t line = line_of(w.depth);
+// What a call of either kind reads: images side by side as channels.
+struct Sources {
+  int64_t count;
+  const int64_t* offset;
+  int64_t depth;  // of each
+};
+NONET_INLINE Sources sources_of(const Winograd& w) {
+  static constexpr int64_t none = 0;
+  return {1, &none, w.depth};
+}
+NONET_INLINE Sources sources_of(const WinogradPairs& w) {
+  return {w.sources, w.source, w.depth};
+}
+
+template <int S, class Call>
+bool run_block(const Call& w, const Tiles& tiles, const Block& b) {
+  const Sources sources = sources_of(w);
+  const int64_t depth = sources.count * sources.depth;
+  // A vector at the end of a source may reach into the next one, which is written after it.
+  const int64_t line = line_of(depth);
   const int64_t all_panels = divide_up(w.channels, panel_columns);
-  const int64_t inputs = positions * b.tiles * line;
-  float* v = (float*)thread_scratch((inputs + positions * b.tiles * panel_columns) * (int64_t)sizeof(float));
+  const int64_t inputs = S * S * b.tiles * line;
+  float* v = (float*)thread_scratch((inputs + S * S * b.tiles * panel_columns) * (int64_t)sizeof(float));
   float* m = v + inputs;
-  for (int64_t t = 0; t < b.tiles; ++t)
-    input_tile(w.in, place_of(tiles, b.tile + t), w.depth, v + t * line, b.tiles * line);
+  for (int64_t t = 0; t < b.tiles; ++t) {
+    for (int64_t i = 0; i < sources.count; ++i) {
+      Pixels<const float> in = w.in;
+      in.data += sources.offset[i];
+      input_tile<S>(in, place_of(tiles, b.tile + t), sources.depth, v + t * line + i * sources.depth, b.tiles * line);
+    }
+  }
   F faults{};
   for (int64_t panel = b.panel; panel < b.panel + b.panels; ++panel) {
     const int64_t channel = panel * panel_columns;
     const int64_t channels = minimum(panel_columns, w.channels - channel);
-    for (int64_t i = 0; i < positions; ++i) {
-      const Factor u{w.weights + (i * all_panels + panel) * w.depth * panel_columns, panel_columns};
-      multiply<Order::rows>(b.tiles, channels, w.depth, {v + i * b.tiles * line, line}, u,
-                            m + i * b.tiles * panel_columns, panel_columns, false);
+    for (int64_t i = 0; i < S * S; ++i) {
+      const Factor u{w.weights + (i * all_panels + panel) * depth * panel_columns, panel_columns};
+      multiply<Order::rows>(b.tiles, channels, depth, {v + i * b.tiles * line, line}, u,
+                            m + i * b.tiles * panel_columns, panel_columns, false, S == 4 ? chain : chain_of_pairs);
     }
-    visit_fused(w.activation, [&](auto map) { faults += output_panel(w, tiles, b, m, channel, channels, map); });
+    visit_fused(w.activation, [&](auto map) { faults += output_panel<S>(w, tiles, b, m, channel, channels, map); });
   }
   return !has_faults(faults);
 }
 
-bool forward(const Winograd& w) {
+template <int S, class Call>
+bool run(const Call& w) {
   const Tiles tiles(w.images, w.rows, w.cols);
+  const Sources sources = sources_of(w);
   const int64_t all_panels = divide_up(w.channels, panel_columns);
-  const int64_t most = minimum(most_tiles, maximum(1, block_floats / unit / w.depth) * unit);
+  const int64_t most =
+      minimum(most_tiles, maximum(1, block_floats * 16 / (S * S) / unit / (sources.count * sources.depth)) * unit);
   const int64_t blocks = divide_up(tiles.count, most);
   const int64_t parts = maximum(1, minimum(all_panels / 2, divide_up(enough_tasks, blocks)));
   const int64_t panels = divide_up(all_panels, parts);
@@ -254,10 +317,17 @@ bool forward(const Winograd& w) {
       const int64_t tile = tiles.count * block / blocks;
       const int64_t panel = task % parts * panels;
       const Block b{tile, tiles.count * (block + 1) / blocks - tile, panel, minimum(panels, all_panels - panel)};
-      if (b.panels > 0 && !run_block(w, tiles, b)) __atomic_store_n(&fine, 0, __ATOMIC_RELAXED);
+      if (b.panels > 0 && !run_block<S>(w, tiles, b)) __atomic_store_n(&fine, 0, __ATOMIC_RELAXED);
     }
   });
   return fine != 0;
+}
+
+bool forward(const Winograd& w) {
+  return run<4>(w);
+}
+bool pairs(const WinogradPairs& w) {
+  return run<3>(w);
 }
 
 // ---------------------------------------------------------------- weights
@@ -290,6 +360,35 @@ void weights(const float* weight, int64_t out, int64_t in, bool rotated, float* 
         load_kernels(weight + channel * of_channel + k * of_depth, of_channel, count, rotated, g);
         transform_kernel(g, u);
         store_positions(panel + k * panel_columns, panels * depth * panel_columns, u);
+      }
+    }
+  });
+}
+
+void pairs_weights(const float* weight, int64_t out, int64_t in, bool rotated, const int64_t (&row)[2],
+                   const int64_t (&col)[2], int64_t first, int64_t total, float* to) {
+  constexpr int64_t elements = 16;  // of a kernel
+  const int64_t depth = rotated ? out : in;
+  const int64_t channels = rotated ? in : out;
+  const int64_t of_depth = rotated ? in * elements : elements;  // distances in W
+  const int64_t of_channel = rotated ? elements : in * elements;
+  const int64_t panels = divide_up(channels, panel_columns);
+  const int64_t vectors = panel_columns / width;
+  parallel_for(panels * vectors, 1 + grain_floats / (depth * 9 * width), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t channel = task * width;
+      const int64_t count = maximum(0, minimum(width, channels - channel));
+      float* panel = to + (task / vectors * total + first) * panel_columns + task % vectors * width;
+      for (int64_t k = 0; k < depth; ++k) {
+        float values[4][width] = {};
+        const float* kernel = weight + channel * of_channel + k * of_depth;
+        for (int64_t lane = 0; lane < count; ++lane, kernel += of_channel) {
+          for (int p = 0; p < 4; ++p) values[p][lane] = kernel[4 * row[p / 2] + col[p % 2]];
+        }
+        const F g[2][2] = {{load(values[0]), load(values[1])}, {load(values[2]), load(values[3])}};
+        F u[3][3];
+        transform_kernel(g, u);
+        store_positions(panel + k * panel_columns, panels * total * panel_columns, u);
       }
     }
   });
@@ -383,6 +482,7 @@ bool gradient_weights(const float* sums, int64_t out, int64_t in, float* dweight
 
 }  // namespace
 
-constinit const WinogradKernels winograd_kernels = {forward, weights, gradient_workspace, gradient, gradient_weights};
+constinit const WinogradKernels winograd_kernels = {forward,  weights,         pairs, pairs_weights, gradient_workspace,
+                                                    gradient, gradient_weights};
 
 }  // namespace nonet::NONET_NS
