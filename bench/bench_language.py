@@ -83,7 +83,7 @@ def _sides(options: Options, own: Callable[[bool], Any], other: Callable[[bool],
     """float32 and bfloat16 of both libraries; own, other: of bfloat16 -> call."""
     precisions = options.precisions or ("highest",)
     sides = [_Side("nonet", p, p, own(False), with_precision(p)) for p in precisions]
-    sides.append(_Side("nonet", "bfloat16", "bfloat16", own(True), with_precision("highest")))
+    sides.append(_Side("nonet", "bfloat16", "bfloat16", own(True), with_precision("medium")))
     if "torch" in options.against:
         sides += [
             _Side("torch", "bfloat16", "bfloat16", other(True)),

@@ -51,16 +51,37 @@ NONET_INLINE void store(float* p, F v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
+// 16 bits to 32 and back. GCC 12 makes of a conversion of whole vectors one of halves, by way of memory.
+NONET_INLINE U widened(U16 v) {
+#if defined(__AVX512F__) && NONET_WIDTH == 16
+  return (U)_mm512_maskz_cvtepu16_epi32((__mmask16)-1, (__m256i)v);
+#elif defined(__AVX2__) && NONET_WIDTH == 8
+  return (U)_mm256_cvtepu16_epi32((__m128i)v);
+#else
+  return __builtin_convertvector(v, U);
+#endif
+}
+NONET_INLINE U16 narrowed(U v) {
+#if defined(__AVX512F__) && NONET_WIDTH == 16
+  return (U16)_mm512_maskz_cvtepi32_epi16((__mmask16)-1, (__m512i)v);
+#else
+  return __builtin_convertvector(v, U16);
+#endif
+}
+
 NONET_INLINE F load(const bfloat16* p) {
   U16 v;
   __builtin_memcpy(&v, p, sizeof v);
-  return (F)(__builtin_convertvector(v, U) << 16);
+  return (F)(widened(v) << 16);
 }
 // Rounds to nearest even; NaN stays NaN.
-NONET_INLINE void store(bfloat16* p, F v) {
+NONET_INLINE U16 as_bfloat16(F v) {
   const U bits = (U)v;
   const U rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const U16 out = __builtin_convertvector(v != v ? ((bits >> 16) | 0x40) : rounded, U16);
+  return narrowed(v != v ? ((bits >> 16) | 0x40) : rounded);
+}
+NONET_INLINE void store(bfloat16* p, F v) {
+  const U16 out = as_bfloat16(v);
   __builtin_memcpy(p, &out, sizeof out);
 }
 
@@ -83,6 +104,12 @@ NONET_INLINE F load(const float* p, int64_t n) {
 }
 NONET_INLINE void store(float* p, F v, int64_t n) {
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+}
+NONET_INLINE F load(const bfloat16* p, int64_t n) {
+  return (F)(widened((U16)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p)) << 16);
+}
+NONET_INLINE void store(bfloat16* p, F v, int64_t n) {
+  _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)as_bfloat16(v));
 }
 #elif defined(__AVX2__) && NONET_WIDTH == 8
 NONET_INLINE __m256i first_lanes(int64_t n) {

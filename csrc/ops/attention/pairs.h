@@ -45,7 +45,7 @@ NONET_INLINE U halves(F v) {
   const __m256bh rounded = _mm512_cvtneps_pbh(v);
   U16 out;
   __builtin_memcpy(&out, &rounded, sizeof out);
-  return __builtin_convertvector(out, U);
+  return widened(out);
 #else
   const U bits = (U)v;
   return v != v ? ((bits >> 16) | 0x40) : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;

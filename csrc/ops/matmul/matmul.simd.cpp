@@ -66,6 +66,7 @@ void dot_tile(const float* a, int64_t lda, const B* b, int64_t ldb, int64_t k, f
 #pragma GCC unroll 8
     for (int s = 0; s < S; ++s) {
       const F bi = load_lanes(b + s * ldb + i, lanes);
+      if constexpr (S > 1) __builtin_prefetch(b + (s + 2 * S) * ldb + i);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) acc[r][s] = fma(ai[r], bi, acc[r][s]);
     }
