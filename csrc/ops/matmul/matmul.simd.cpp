@@ -55,18 +55,23 @@ bool wants_dot(const Gemm& g) {
   return g.transpose_b && !g.transpose_a && g.m <= 8 * dot_rows;
 }
 
-// C[r, s] = a_r . b_s for R rows and S (a multiple of 4, or 1) columns.
-template <int R, int S, class B>
+// C[r, s] = a_r . b_s for R rows and S (a multiple of 4, or 1) columns. ahead: asks for the next S rows of B, which lie
+// one behind the other, in that order: a row alone is too short for the hardware to foresee.
+template <int R, int S, bool ahead, class B>
 void dot_tile(const float* a, int64_t lda, const B* b, int64_t ldb, int64_t k, float* c, int64_t ldc, bool add) {
   F acc[R][S] = {};
   for_vectors(k, [&](int64_t i, int64_t lanes) {
+    if constexpr (ahead) {
+      const char* next = (const char*)(b + S * ldb + S * i);
+#pragma GCC unroll 8
+      for (int64_t at = 0; at < (int64_t)(S * width * sizeof(B)); at += 64) __builtin_prefetch(next + at, 0, 2);
+    }
     F ai[R];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) ai[r] = load_lanes(a + r * lda + i, lanes);
 #pragma GCC unroll 8
     for (int s = 0; s < S; ++s) {
       const F bi = load_lanes(b + s * ldb + i, lanes);
-      if constexpr (S > 1) __builtin_prefetch(b + (s + 2 * S) * ldb + i);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) acc[r][s] = fma(ai[r], bi, acc[r][s]);
     }
@@ -98,12 +103,16 @@ struct DotTask {
 template <int R, class B>
 void dot_strip(const DotTask<B>& t, int64_t row, int64_t begin, int64_t end) {
   constexpr int S = R == 1 ? 8 : 4;
+  constexpr int64_t cached = 1 << 20;  // bytes of B
   const Gemm& g = t.g;
   const float* a = t.a + row * t.lda;
   float* c = t.sums.data + row * t.sums.row;
+  // The first rows of A bring B in, for all of them.
+  const bool ahead = row == 0 && g.ldb == g.k && g.n * g.k * (int64_t)sizeof(B) > cached;
+  const auto tile = ahead ? dot_tile<R, S, true, B> : dot_tile<R, S, false, B>;
   int64_t j = begin;
-  for (; j + S <= end; j += S) dot_tile<R, S>(a, t.lda, t.b + j * g.ldb, g.ldb, g.k, c + j, t.sums.row, g.accumulate);
-  for (; j < end; ++j) dot_tile<R, 1>(a, t.lda, t.b + j * g.ldb, g.ldb, g.k, c + j, t.sums.row, g.accumulate);
+  for (; j + S <= end; j += S) tile(a, t.lda, t.b + j * g.ldb, g.ldb, g.k, c + j, t.sums.row, g.accumulate);
+  for (; j < end; ++j) dot_tile<R, 1, false>(a, t.lda, t.b + j * g.ldb, g.ldb, g.k, c + j, t.sums.row, g.accumulate);
 }
 
 template <class B>
