@@ -68,6 +68,7 @@ def close_to(got, want, share):
         (2, 4, 2, 57, 129, 64, 64),
         (1, 6, 2, 130, 70, 8, 40),
         (1, 1, 1, 200, 260, 256, 256),
+        (2, 2, 1, 90, 1100, 12, 20),  # ranges of keys
         (1, 2, 2, 40, 0, 4, 5),
         (1, 2, 2, 0, 40, 4, 5),
         (0, 2, 2, 3, 4, 4, 5),
@@ -89,6 +90,7 @@ def test_shapes(batch, h, kv, queries, keys, size, value_size, causal):
         (1, 2, 1, 16, 17, 1, 3),
         (2, 1, 1, 65, 64, 33, 70),
         (1, 2, 2, 129, 31, 20, 1),
+        (1, 4, 1, 70, 700, 24, 24),  # ranges of keys
     ],
 )
 def test_products_of_bfloat16(isa, batch, h, kv, queries, keys, size, value_size, causal):
@@ -333,13 +335,13 @@ def test_dropout_is_the_same_everywhere():
 
 
 @pytest.mark.parametrize("precision", ["highest", "medium"])
-@pytest.mark.parametrize(("queries", "keys"), [(1, 3000), (300, 300)])
-def test_threads_do_not_matter(queries, keys, precision):
+@pytest.mark.parametrize(("queries", "keys", "h"), [(1, 3000, 3), (300, 300, 3), (70, 1100, 1)])
+def test_threads_do_not_matter(queries, keys, h, precision):
     results = []
     for count in (1, 2, 5):
         with use_threads(count), nonet.set_matmul_precision(precision):
-            t = [nonet.tensor(x, requires_grad=True) for x in heads(2, 3, 3, queries, keys, 20)]
-            bias = nonet.tensor(draw((1, 3, queries, keys))[0], requires_grad=True)
+            t = [nonet.tensor(x, requires_grad=True) for x in heads(2, h, h, queries, keys, 20)]
+            bias = nonet.tensor(draw((1, h, queries, keys))[0], requires_grad=True)
             y = F.scaled_dot_product_attention(*t, bias, dropout_p=0.1, generator=nonet.Generator(1))
             y.backward(np.ones(y.shape))
             results.append([y.detach().numpy(), *(x.grad.numpy() for x in (*t, bias))])

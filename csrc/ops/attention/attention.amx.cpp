@@ -66,6 +66,7 @@ void forward(const Attention& a, void* out, float* lse, float* workspace) {
 
 }  // namespace
 
-constinit const AttentionKernels amx_attention_kernels = {workspace, forward, Backward<Tiles>::pass};
+constinit const AttentionKernels amx_attention_kernels = {workspace, forward, gradient_workspace,
+                                                          Backward<Tiles>::pass};
 
 }  // namespace nonet::NONET_NS

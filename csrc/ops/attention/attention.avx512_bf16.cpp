@@ -86,6 +86,6 @@ void forward(const Attention& a, void* out, float* lse, float* workspace) {
 
 }  // namespace
 
-constinit const AttentionKernels dot_attention_kernels = {workspace, forward, Backward<Dots>::pass};
+constinit const AttentionKernels dot_attention_kernels = {workspace, forward, gradient_workspace, Backward<Dots>::pass};
 
 }  // namespace nonet::NONET_NS

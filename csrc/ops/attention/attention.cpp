@@ -177,7 +177,9 @@ Array attention_backward(const AttentionCall& c, const Array& q, const Array& k,
   }
   if (c.batch * c.kv_heads > 0) {
     if (q.device() == Device::cpu) {
-      kernels_for(c, a).backward(a, g);
+      const AttentionKernels& kernels = kernels_for(c, a);
+      const Array workspace({kernels.backward_workspace(a, g)});
+      kernels.backward(a, g, workspace.data<float>());
     } else {
       check_sizes(c);
       const Array delta({c.batch, c.heads, c.queries}, DType::float32, Format::plain, q.device());

@@ -69,7 +69,8 @@ struct AttentionGradient {
 struct AttentionKernels {
   int64_t (*workspace)(const Attention& a);  // floats that forward() wants
   void (*forward)(const Attention& a, void* out, float* lse, float* workspace);
-  void (*backward)(const Attention& a, const AttentionGradient& g);
+  int64_t (*backward_workspace)(const Attention& a, const AttentionGradient& g);
+  void (*backward)(const Attention& a, const AttentionGradient& g, float* workspace);
 };
 NONET_KERNELS(AttentionKernels, attention_kernels);
 #if defined(__x86_64__)

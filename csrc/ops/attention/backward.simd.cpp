@@ -24,7 +24,8 @@ struct Memory {
   float* ds;            // [query_block, key_block]
 };
 
-Memory memory_of(const Attention& a, Pieces& pieces) {
+// keys: of the range.
+Memory memory_of(const Attention& a, int64_t keys, Pieces& pieces) {
   Memory m;
   m.q = take(pieces, a.queries * a.size);
   m.q_panels = take(pieces, a.queries * padded(a.size));
@@ -32,8 +33,8 @@ Memory memory_of(const Attention& a, Pieces& pieces) {
   m.dout_panels = take(pieces, a.queries * padded(a.value_size));
   m.delta = take(pieces, a.queries);
   m.dq = take(pieces, a.queries * a.size);
-  m.dk = take(pieces, a.keys * a.size);
-  m.dv = take(pieces, a.keys * a.value_size);
+  m.dk = take(pieces, keys * a.size);
+  m.dv = take(pieces, keys * a.value_size);
   m.k_transposed = take(pieces, key_block * a.size);
   m.k_panels = take(pieces, key_block * padded(a.size));
   m.v_transposed = take(pieces, key_block * a.value_size);
@@ -57,65 +58,73 @@ void load_head(const Attention& a, const AttentionGradient& g, int64_t b, int64_
 }
 
 // Queries [i, i + rows) of a head and keys [first, first + cols), which are packed.
-void block(const Attention& a, const AttentionGradient& g, int64_t b, int64_t head, int64_t i, int64_t rows,
+void block(const Attention& a, const AttentionGradient& g, const Range& t, int64_t head, int64_t i, int64_t rows,
            int64_t first, int64_t cols, const Memory& m) {
-  const Planes planes = planes_of(a, b, head, i, first);
+  const Planes planes = planes_of(a, t.b, head, i, first);
   if (all_hidden(planes, rows, cols)) return;
   multiply(rows, cols, a.size, m.q + i * a.size, a.size, m.k_transposed, a.size, m.p, key_block, false);
   multiply(rows, cols, a.value_size, m.dout + i * a.value_size, a.value_size, m.v_transposed, a.value_size, m.ds,
            key_block, false);
   for (int64_t r = 0; r < rows; ++r)
-    differentiate(a, g, b, head, i, r, first, cols, cols, planes, m.delta[i + r], m.p + r * key_block,
+    differentiate(a, g, t.b, head, i, r, first, cols, cols, planes, m.delta[i + r], m.p + r * key_block,
                   m.ds + r * key_block);
   multiply<Order::columns>(cols, a.value_size, rows, m.p, key_block, m.dout_panels + i * panel_columns, a.queries,
-                           m.dv + first * a.value_size, a.value_size, true);
+                           m.dv + (first - t.begin) * a.value_size, a.value_size, true);
   multiply<Order::columns>(cols, a.size, rows, m.ds, key_block, m.q_panels + i * panel_columns, a.queries,
-                           m.dk + first * a.size, a.size, true);
+                           m.dk + (first - t.begin) * a.size, a.size, true);
   multiply(rows, a.size, cols, m.ds, key_block, m.k_panels, key_block, m.dq + i * a.size, a.size, true);
 }
 
 template <class T>
-void run_head(const Attention& a, const AttentionGradient& g, int64_t b, int64_t kv_head, int64_t head,
-              const Memory& m) {
-  load_head<T>(a, g, b, head, m);
-  for (int64_t first = 0; first < a.keys; first += key_block) {
-    const int64_t cols = visible(a, a.queries - 1, first, minimum(key_block, a.keys - first));
+void run_head(const Attention& a, const AttentionGradient& g, const Range& t, int64_t head, const Memory& m) {
+  load_head<T>(a, g, t.b, head, m);
+  for (int64_t first = t.begin; first < t.end; first += key_block) {
+    const int64_t cols = visible(a, a.queries - 1, first, minimum(key_block, t.end - first));
     if (cols == 0) break;
-    const T* k = row_of<T>(a.k, a.k_view, b, kv_head, first);
+    const T* k = row_of<T>(a.k, a.k_view, t.b, t.head, first);
     pack_rows_transposed(k, a.k_view.row, cols, a.size, m.k_transposed);
     pack_rows_as_panels(k, a.k_view.row, cols, a.size, key_block, 0, m.k_panels);
-    pack_rows_transposed(row_of<T>(a.v, a.v_view, b, kv_head, first), a.v_view.row, cols, a.value_size, m.v_transposed);
+    pack_rows_transposed(row_of<T>(a.v, a.v_view, t.b, t.head, first), a.v_view.row, cols, a.value_size,
+                         m.v_transposed);
     for (int64_t i = 0; i < a.queries; i += query_block) {
       const int64_t rows = minimum(query_block, a.queries - i);
       const int64_t n = visible(a, i + rows - 1, first, cols);
-      if (n > 0) block(a, g, b, head, i, rows, first, n, m);
+      if (n > 0) block(a, g, t, head, i, rows, first, n, m);
     }
   }
-  write_rows(m.dq, a.queries, a.size, a.scale, row_of<T>(g.dq, a.q_view, b, head, 0), a.q_view.row);
 }
 
 template <class T>
-void run_task(const Attention& a, const AttentionGradient& g, int64_t b, int64_t kv_head) {
+void run_task(const Attention& a, const AttentionGradient& g, const Ranges& r, const Range& t, float* workspace) {
   Memory m;
-  with_scratch([&](Pieces& pieces) { m = memory_of(a, pieces); });
-  clear(m.dk, a.keys * a.size);
-  clear(m.dv, a.keys * a.value_size);
+  const int64_t keys = t.end - t.begin;
+  with_scratch([&](Pieces& pieces) { m = memory_of(a, keys, pieces); });
+  clear(m.dk, keys * a.size);
+  clear(m.dv, keys * a.value_size);
   const int64_t group = a.heads / a.kv_heads;
-  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) run_head<T>(a, g, b, kv_head, head, m);
+  float* const own = m.dq;
+  for (int64_t head = t.head * group; head < (t.head + 1) * group; ++head) {
+    m.dq = query_sums(a, r, t, head, own, workspace);
+    run_head<T>(a, g, t, head, m);
+    if (r.count == 1) write_queries<T>(a, g, t.b, head, 0, a.queries, m.dq, 0, 1);
+  }
   // q carries scale log2 e.
-  write_rows(m.dk, a.keys, a.size, 0.693147181f, row_of<T>(g.dk, a.k_view, b, kv_head, 0), a.k_view.row);
-  write_rows(m.dv, a.keys, a.value_size, 1.f, row_of<T>(g.dv, a.v_view, b, kv_head, 0), a.v_view.row);
+  write_rows(m.dk, keys, a.size, 0.693147181f, row_of<T>(g.dk, a.k_view, t.b, t.head, t.begin), a.k_view.row);
+  write_rows(m.dv, keys, a.value_size, 1.f, row_of<T>(g.dv, a.v_view, t.b, t.head, t.begin), a.v_view.row);
 }
 
 template <class T>
-void run(const Attention& a, const AttentionGradient& g) {
-  for_heads(a, g, [&](int64_t b, int64_t kv_head) { run_task<T>(a, g, b, kv_head); });
+void run(const Attention& a, const AttentionGradient& g, float* workspace) {
+  for_ranges<T>(a, g, workspace, [&](const Ranges& r, const Range& t) { run_task<T>(a, g, r, t, workspace); });
 }
 
 }  // namespace
 
-void attention_backward_pass(const Attention& a, const AttentionGradient& g) {
-  (a.bfloat16 ? run<bfloat16> : run<float>)(a, g);
+int64_t attention_backward_workspace(const Attention& a, const AttentionGradient& g) {
+  return gradient_workspace(a, g);
+}
+void attention_backward_pass(const Attention& a, const AttentionGradient& g, float* workspace) {
+  (a.bfloat16 ? run<bfloat16> : run<float>)(a, g, workspace);
 }
 
 }  // namespace nonet::NONET_NS

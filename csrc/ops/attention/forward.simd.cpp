@@ -52,8 +52,11 @@ void forward(const Attention& a, void* out, float* lse, float* workspace) {
 
 }  // namespace
 
-void attention_backward_pass(const Attention& a, const AttentionGradient& g);  // backward.simd.cpp
+// backward.simd.cpp
+int64_t attention_backward_workspace(const Attention& a, const AttentionGradient& g);
+void attention_backward_pass(const Attention& a, const AttentionGradient& g, float* workspace);
 
-constinit const AttentionKernels attention_kernels = {workspace, forward, attention_backward_pass};
+constinit const AttentionKernels attention_kernels = {workspace, forward, attention_backward_workspace,
+                                                      attention_backward_pass};
 
 }  // namespace nonet::NONET_NS

@@ -180,9 +180,10 @@ class Backward {
     char* ds_strips;
   };
 
-  static Memory memory_of(const Attention& a, Pieces& pieces) {
+  // keys: of the range.
+  static Memory memory_of(const Attention& a, int64_t keys, Pieces& pieces) {
     constexpr int64_t spare = strip_lines * 256 / 2;  // rows that an engine may read beyond the last
-    const int64_t blocks = divide_up(a.keys, key_block);
+    const int64_t blocks = divide_up(keys, key_block);
     Memory m;
     m.q = (bfloat16*)take(pieces, floats_of(a.queries * in_steps(a.size)) + spare);
     m.q_columns = (bfloat16*)take(pieces, floats_of((in_steps(a.size)) * columns_row(a)));
@@ -238,9 +239,9 @@ class Backward {
   }
 
   // Queries [i, i + rows) of a head and keys [first, first + cols), which are packed.
-  static void block(const Attention& a, const AttentionGradient& g, int64_t b, int64_t head, int64_t i, int64_t rows,
-                    int64_t first, int64_t cols, const Memory& m) {
-    const Planes planes = planes_of(a, b, head, i, first);
+  static void block(const Attention& a, const AttentionGradient& g, const Range& t, int64_t head, int64_t i,
+                    int64_t rows, int64_t first, int64_t cols, const Memory& m) {
+    const Planes planes = planes_of(a, t.b, head, i, first);
     if (all_hidden(planes, rows, cols)) return;
     const int64_t size = in_steps(a.size);
     const int64_t value_size = in_steps(a.value_size);
@@ -254,7 +255,7 @@ class Backward {
       float* p = m.p + r * key_block;
       float* ds = m.ds + r * key_block;
       if (r < rows) {
-        differentiate(a, g, b, head, i, r, first, cols, wide, planes, m.delta[i + r], p, ds);
+        differentiate(a, g, t.b, head, i, r, first, cols, wide, planes, m.delta[i + r], p, ds);
       } else {
         clear(p, wide);
         clear(ds, wide);
@@ -263,59 +264,67 @@ class Backward {
     }
     const int64_t row = columns_row(a);
     Engine::multiply(a.value_size, cols, rows, m.dout_columns + i, row, m.p_strips, block_strip, 1.f,
-                     m.dv + first * a.value_size, key_block, true);
-    Engine::multiply(a.size, cols, rows, m.q_columns + i, row, m.ds_strips, block_strip, 1.f, m.dk + first * a.size,
-                     key_block, true);
+                     m.dv + (first - t.begin) * a.value_size, key_block, true);
+    Engine::multiply(a.size, cols, rows, m.q_columns + i, row, m.ds_strips, block_strip, 1.f,
+                     m.dk + (first - t.begin) * a.size, key_block, true);
     Engine::multiply(rows, a.size, cols, m.ds_rows, key_block, m.k_columns, strip_bytes(key_block), 1.f,
                      m.dq + i * a.size, a.size, true);
   }
 
   template <class T>
-  static void run_head(const Attention& a, const AttentionGradient& g, int64_t b, int64_t kv_head, int64_t head,
-                       const Memory& m) {
-    load_head<T>(a, g, b, head, m);
-    for (int64_t first = 0; first < a.keys; first += key_block) {
-      const int64_t cols = visible(a, a.queries - 1, first, minimum(key_block, a.keys - first));
+  static void run_head(const Attention& a, const AttentionGradient& g, const Range& t, int64_t head, const Memory& m) {
+    load_head<T>(a, g, t.b, head, m);
+    for (int64_t first = t.begin; first < t.end; first += key_block) {
+      const int64_t cols = visible(a, a.queries - 1, first, minimum(key_block, t.end - first));
       if (cols == 0) break;
-      const T* k = row_of<T>(a.k, a.k_view, b, kv_head, first);
+      const T* k = row_of<T>(a.k, a.k_view, t.b, t.head, first);
       pack_strips(k, a.k_view.row, 1, cols, a.size, strip_bytes(a.size), m.k);
       pack_strips(k, 1, a.k_view.row, a.size, cols, strip_bytes(key_block), m.k_columns);
-      pack_strips(row_of<T>(a.v, a.v_view, b, kv_head, first), a.v_view.row, 1, cols, a.value_size,
+      pack_strips(row_of<T>(a.v, a.v_view, t.b, t.head, first), a.v_view.row, 1, cols, a.value_size,
                   strip_bytes(a.value_size), m.v);
       for (int64_t i = 0; i < a.queries; i += query_block) {
         const int64_t rows = minimum(query_block, a.queries - i);
         const int64_t n = visible(a, i + rows - 1, first, cols);
-        if (n > 0) block(a, g, b, head, i, rows, first, n, m);
+        if (n > 0) block(a, g, t, head, i, rows, first, n, m);
       }
     }
-    write_rows(m.dq, a.queries, a.size, a.scale, row_of<T>(g.dq, a.q_view, b, head, 0), a.q_view.row);
   }
 
   template <class T>
-  static void run_task(const Attention& a, const AttentionGradient& g, int64_t b, int64_t kv_head) {
+  static void run_task(const Attention& a, const AttentionGradient& g, const Ranges& r, const Range& t,
+                       float* workspace) {
     Memory m;
-    with_scratch([&](Pieces& pieces) { m = memory_of(a, pieces); });
-    const int64_t blocks = divide_up(a.keys, key_block);
+    const int64_t keys = t.end - t.begin;
+    with_scratch([&](Pieces& pieces) { m = memory_of(a, keys, pieces); });
+    const int64_t blocks = divide_up(keys, key_block);
     clear(m.dk, blocks * a.size * key_block);
     clear(m.dv, blocks * a.value_size * key_block);
-    Engine::begin();
     const int64_t group = a.heads / a.kv_heads;
-    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) run_head<T>(a, g, b, kv_head, head, m);
+    float* const own = m.dq;
+    Engine::begin();
+    for (int64_t head = t.head * group; head < (t.head + 1) * group; ++head) {
+      m.dq = query_sums(a, r, t, head, own, workspace);
+      run_head<T>(a, g, t, head, m);
+      if (r.count == 1) write_queries<T>(a, g, t.b, head, 0, a.queries, m.dq, 0, 1);
+    }
     Engine::end();
-    for (int64_t first = 0; first < a.keys; first += key_block) {
-      const int64_t cols = minimum(key_block, a.keys - first);
+    for (int64_t first = 0; first < keys; first += key_block) {
+      const int64_t cols = minimum(key_block, keys - first);
       write_columns(m.dk + first * a.size, key_block, cols, a.size, a.scale,
-                    row_of<T>(g.dk, a.k_view, b, kv_head, first), a.k_view.row);
+                    row_of<T>(g.dk, a.k_view, t.b, t.head, t.begin + first), a.k_view.row);
       write_columns(m.dv + first * a.value_size, key_block, cols, a.value_size, kept_factor(a),
-                    row_of<T>(g.dv, a.v_view, b, kv_head, first), a.v_view.row);
+                    row_of<T>(g.dv, a.v_view, t.b, t.head, t.begin + first), a.v_view.row);
     }
   }
 
+  template <class T>
+  static void run(const Attention& a, const AttentionGradient& g, float* workspace) {
+    for_ranges<T>(a, g, workspace, [&](const Ranges& r, const Range& t) { run_task<T>(a, g, r, t, workspace); });
+  }
+
  public:
-  static void pass(const Attention& a, const AttentionGradient& g) {
-    for_heads(a, g, [&](int64_t b, int64_t kv_head) {
-      (a.bfloat16 ? run_task<bfloat16> : run_task<float>)(a, g, b, kv_head);
-    });
+  static void pass(const Attention& a, const AttentionGradient& g, float* workspace) {
+    (a.bfloat16 ? run<bfloat16> : run<float>)(a, g, workspace);
   }
 };
 
