@@ -210,6 +210,21 @@ def test_padding_is_not_read(kind):
         np.testing.assert_array_equal(clean, dirty)
 
 
+MIXED = [40, 0, 3, *range(20, 38)]  # lengths of 21 sequences
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(
+    ("steps", "batch", "inputs", "hidden", "lengths"), [(40, 21, 19, 97, MIXED), (17, 140, 6, 33, None)]
+)
+def test_input_part_by_steps(kind, steps, batch, inputs, hidden, lengths):
+    """Sizes whose x-part the threads of the steps make, a few steps at a time; more rows than they take at once."""
+    case = Case(kind, steps, batch, inputs, hidden, lengths=lengths, bidirectional=True, batch_first=True)
+    case.check(tol=5e-5)
+    with nonet.set_matmul_precision("medium"):
+        case.check(tol=3e-2, grad=False)
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_bfloat16(kind):
     case = Case(kind, 5, 4, 3, 24, projection=7 * (kind == "lstm"))
@@ -344,7 +359,14 @@ def test_nan_stays_in_its_sequence(kind):
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize(
     ("steps", "batch", "hidden", "lengths"),
-    [(4, 1, 300, None), (3, 3, 260, None), (5, 40, 100, None), (30, 21, 64, "some"), (3, 7, 290, None)],
+    [
+        (4, 1, 300, None),
+        (3, 3, 260, None),
+        (5, 40, 100, None),
+        (30, 21, 64, "some"),
+        (3, 7, 290, None),
+        (12, 17, 170, None),
+    ],
 )
 def test_numbers_do_not_depend_on_threads(isa, kind, steps, batch, hidden, lengths):
     rng = np.random.default_rng(0)
