@@ -169,9 +169,9 @@ class Forward {
     const int64_t flops = 2 * s.group * s.queries * a.keys * (a.size + a.value_size);
     parallel_for(heads * s.ranges, maximum(1, block_flops / maximum(1, flops)), [&](int64_t from, int64_t to) {
       for (int64_t n = from; n < to; ++n) {
-        // Late ranges first: with causal attention they see more.
-        const int64_t begin = (s.ranges - 1 - n / heads) * s.queries;
-        run_task<T>(a, Task{n % heads / a.kv_heads, n % a.kv_heads, begin, minimum(s.queries, a.queries - begin)},
+        const int64_t head = n / s.ranges;
+        const int64_t begin = balanced(n % s.ranges, s.ranges) * s.queries;
+        run_task<T>(a, Task{head / a.kv_heads, head % a.kv_heads, begin, minimum(s.queries, a.queries - begin)},
                     s.group, out, lse);
       }
     });

@@ -139,9 +139,10 @@ static void for_ranges(const Attention& a, const AttentionGradient& g, float* wo
   parallel_for(r.tasks * r.count, maximum(1, block_flops / maximum(1, flops)), [&](int64_t from, int64_t to) {
     for (int64_t n = from; n < to; ++n) {
       const int64_t first = n / r.count;
-      const int64_t begin = n % r.count * r.keys;
+      const int64_t number = balanced(n % r.count, r.count);
+      const int64_t begin = number * r.keys;
       for (int64_t b = first / a.kv_heads; b < first / a.kv_heads + r.batches; ++b)
-        body(r, Range{b, first % a.kv_heads, n % r.count, begin, minimum(a.keys, begin + r.keys)});
+        body(r, Range{b, first % a.kv_heads, number, begin, minimum(a.keys, begin + r.keys)});
     }
   });
   if (r.count == 1) return;

@@ -83,6 +83,12 @@ static void multiply(int64_t rows, int64_t cols, int64_t k, const float* a, int6
 }
 
 // ---------------------------------------------------------------- which keys are seen
+// The place of number n of a head's parts, which a causal order makes unequal. A thread gets tasks that follow each
+// other: last, first, second to last, second, …
+NONET_INLINE int64_t balanced(int64_t n, int64_t count) {
+  return n % 2 == 0 ? count - 1 - n / 2 : n / 2;
+}
+
 // The keys of a block [first, first + count) that query i sees are among the first of this many.
 NONET_INLINE int64_t visible(const Attention& a, int64_t i, int64_t first, int64_t count) {
   return a.causal ? maximum(0, minimum(count, i + a.shift + 1 - first)) : count;
