@@ -92,25 +92,34 @@ def _sides(options: Options, own: Callable[[bool], Any], other: Callable[[bool],
     return sides
 
 
-def _rows(
-    case: str, mode: str, sides: list[_Side], options: Options, flops: float, moved: float, count: int = 1
-) -> list[Row]:
-    """count: results of a call, which flops and bytes are of one of."""
-    results = []
-    for side in sides:
-        if side.before is not None:
-            side.before()
-        results.append(side.call())
+def _compare(where: str, sides: list[_Side], results: list[np.ndarray]) -> None:
+    """With the last one's result. Errors: WrongResultError."""
     scale = float(np.abs(results[-1]).max())
     for side, result in zip(sides, results, strict=True):
         exact = side.exact and sides[-1].exact and side.variant != "medium"
         error = float(np.abs(result - results[-1]).max()) / scale
         if not error <= (EXACT if exact else ROUNDED):
             raise WrongResultError(
-                f"{case} {mode}: {side.library} {side.variant} is off by {error:.1e} of the largest"
+                f"{where}: {side.library} {side.variant} is off by {error:.1e} of the largest"
             )
-    contestants = [Contestant(f"{side.library} {side.variant}", side.call, side.before) for side in sides]
-    timings = options.time(contestants)
+
+
+def _rows(
+    case: str, mode: str, sides: list[_Side], options: Options, flops: float, moved: float, count: int = 1
+) -> list[Row]:
+    """count: results of a call, which flops and bytes are of one of."""
+    precision = nonet.get_matmul_precision()
+    try:
+        results = []
+        for side in sides:
+            if side.before is not None:
+                side.before()
+            results.append(side.call())
+        _compare(f"{case} {mode}", sides, results)
+        contestants = [Contestant(f"{side.library} {side.variant}", side.call, side.before) for side in sides]
+        timings = options.time(contestants)
+    finally:
+        nonet.set_matmul_precision(precision)
     rows = []
     for side, contestant in zip(sides, contestants, strict=True):
         rows.append(
