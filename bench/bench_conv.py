@@ -214,6 +214,8 @@ def _verify(
 ) -> None:
     """Samples of everything against float64, elementwise within a multiple of |A| |B|."""
     allowed = TOLERANCES.get(side.precision, 16 * EPS)
+    if side.library != "nonet":
+        allowed *= 4  # whoever sums in another order is not to be left out for it
     where = f"{side.name}: {case.name} {mode}"
     if got.y.shape != case.out_shape:
         raise WrongResultError(f"{where}: expected shape {list(case.out_shape)}, got {list(got.y.shape)}")

@@ -73,11 +73,29 @@ void Allocator::give_back(void* block, int64_t bytes) {
   }
 }
 
+int64_t Allocator::limit() const {
+  return peak_ + std::max(min_cached, peak_ / 8);
+}
+
+void* Allocator::larger(int index) {
+  if (bytes_of(index) < mapped) return nullptr;
+  for (int other = index + 1; other <= index + 4; ++other) {
+    if (auto& list = free_[other]; !list.empty()) {
+      void* block = list.back();
+      list.pop_back();
+      cached_ -= bytes_of(other);
+      lent_[block] = other;
+      return block;
+    }
+  }
+  return nullptr;
+}
+
 std::vector<std::pair<void*, int64_t>> Allocator::surplus() {
   std::vector<std::pair<void*, int64_t>> blocks;
   for (int index = static_cast<int>(free_.size()) - 1; index >= 0; --index) {
     for (auto& list = free_[index]; !list.empty(); list.pop_back()) {
-      if (in_use_ + cached_ <= peak_ + min_cached) return blocks;
+      if (in_use_ + cached_ <= limit()) return blocks;
       blocks.emplace_back(list.back(), bytes_of(index));
       cached_ -= bytes_of(index);
     }
@@ -100,7 +118,10 @@ void* Allocator::allocate(int64_t bytes) {
     }
     // Activations, gradients and moments differ in size: what the classes of some keep must not add up with the others.
     // Not on a GPU, where giving memory back waits for all work.
-    if (device_ == Device::cpu) unneeded = surplus();
+    if (device_ == Device::cpu && in_use_ + cached_ > limit()) {
+      if (void* block = larger(class_of(bytes).index)) return block;
+      unneeded = surplus();
+    }
   }
   for (const auto& [block, size_of_it] : unneeded) give_back(block, size_of_it);
   if (void* block = fresh(size)) return block;
@@ -119,13 +140,19 @@ void* Allocator::allocate(int64_t bytes) {
 }
 
 void Allocator::release(void* block, int64_t bytes) {
-  const int64_t size = held(device_, bytes);
+  int64_t size = held(device_, bytes);
   {
     const std::lock_guard lock(mutex_);
     in_use_ -= size;
+    int index = class_of(bytes).index;
+    if (const auto lent = lent_.find(block); lent != lent_.end()) {
+      index = lent->second;
+      size = bytes_of(index);
+      lent_.erase(lent);
+    }
     if (caches(device_) && cached_ + size <= std::max(min_cached, peak_)) {
       cached_ += size;
-      free_[class_of(bytes).index].push_back(block);
+      free_[index].push_back(block);
       return;
     }
   }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -18,9 +19,9 @@ struct MemoryStats {
 };
 
 // Keeps freed blocks by size class. Sizes are rounded up to four classes per power of two, so at most a fifth of a
-// block is waste and a training step finds every block of the step before. On the host, memory that no class has is
-// taken from what other classes keep, beyond the largest use so far and 64 MiB. On a GPU a freed block may be reused at
-// once, since all work on it is in one stream.
+// block is waste and a training step finds every block of the step before. On the host,
+// where all that is kept would exceed the largest use by an eighth, a block of up to twice the size serves, or some are
+// given back first. On a GPU a freed block may be reused at once, since all work on it is in one stream.
 class Allocator {
  public:
   explicit Allocator(Device device) : device_(device) {}
@@ -36,13 +37,17 @@ class Allocator {
 
  private:
   void* fresh(int64_t bytes);
-  std::vector<std::pair<void*, int64_t>>
-  surplus();  // takes blocks of the largest classes out of the cache; the lock is held
   void give_back(void* block, int64_t bytes);
+
+  // With the lock held:
+  int64_t limit() const;                             // of all memory, in use and kept
+  void* larger(int index);                           // a block of one of the next four classes serves as one of this
+  std::vector<std::pair<void*, int64_t>> surplus();  // what is beyond the limit, out of the largest classes
 
   Device device_;
   std::mutex mutex_;
   std::array<std::vector<void*>, 200> free_;
+  std::unordered_map<void*, int> lent_;  // classes of blocks that serve as smaller ones
   int64_t in_use_ = 0;
   int64_t cached_ = 0;
   int64_t peak_ = 0;

@@ -166,8 +166,9 @@ class SequencePreset(Preset):
     keep: str = "best"
 
 
-def _music(name: str, cell: str, hidden: int, embed: int, behind: int) -> SequencePreset:
-    """hidden: units for JSB's chorales; for Nottingham's tunes `behind`, behind `embed` numbers for the keys."""
+def _music(
+    name: str, cell: str, hidden: int, nottingham: dict[str, Any], noise: float, epochs: int
+) -> SequencePreset:
     return SequencePreset(
         name=name,
         task="music",
@@ -177,12 +178,12 @@ def _music(name: str, cell: str, hidden: int, embed: int, behind: int) -> Sequen
         architecture="MusicModel",
         arguments={
             "jsb": {"cell": cell, "hidden": hidden, "dropout": 0.3},
-            "nottingham": {"cell": cell, "hidden": behind, "embed": embed},
+            "nottingham": {"cell": cell, **nottingham},
         },
         block={"jsb": 256, "nottingham": 256},
-        epochs={"jsb": 200, "nottingham": 240},
+        epochs={"jsb": 200, "nottingham": epochs},
         batch_size={"jsb": 8, "nottingham": 2},
-        weight_noise={"nottingham": 0.05},
+        weight_noise={"nottingham": noise},
         lr=1e-2,
         rates={"nottingham": 3e-3},
     )
@@ -327,9 +328,9 @@ PRESETS: dict[str, Preset] = {
             lr=2e-3,
             clip_norm=10.0,
         ),
-        _music("rnn-music", "rnn", 92, embed=24, behind=100),
-        _music("gru-music", "gru", 46, embed=16, behind=64),
-        _music("lstm-music", "lstm", 38, embed=16, behind=52),
+        _music("rnn-music", "rnn", 92, {"hidden": 92}, 0.05, 240),
+        _music("gru-music", "gru", 46, {"hidden": 64, "embed": 16, "dropout": 0.15}, 0.075, 200),
+        _music("lstm-music", "lstm", 38, {"hidden": 52, "embed": 16, "dropout": 0.15}, 0.075, 240),
         SequencePreset(
             name="rnn-series",
             task="series",
