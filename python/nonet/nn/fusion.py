@@ -128,7 +128,9 @@ def _conv2d(layer: Any, input: Any, activation: str | None) -> Tensor:
     return convolve(*_arguments(layer, input, activation), "conv2d")
 
 
-def _arguments(layer: Any, input: Any, activation: str | None) -> Any:
+def _arguments(
+    layer: Any, input: Any, activation: str | None
+) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
     """Of convolve, all but the op's name."""
     zeros = layer.padding_mode == "zeros"
     return (
