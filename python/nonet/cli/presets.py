@@ -120,7 +120,6 @@ class PicturePreset(Preset):
     resize         height and width that images are scaled to, by data set; flip, zoom: images are mirrored with this
                    probability, windows of sides times a number from this range are shown
     noise          standard deviation of the noise to be removed, of pixels in [0, 1]
-    beta           weight of the codes' divergence in training, by data set, default 1
     quantile       of the normal errors, above which a sample is an anomaly, by data set
     judged         epochs of the LeNet-5 that judges samples, by data set
     largest        a folder's images are made this high and wide if they differ in size or are larger
@@ -134,7 +133,6 @@ class PicturePreset(Preset):
     flip: Mapping[str, float] = field(default_factory=dict)
     zoom: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     noise: float = 0.0
-    beta: Mapping[str, float] = field(default_factory=dict)
     quantile: Mapping[str, float] = field(default_factory=dict)
     judged: Mapping[str, int] = field(default_factory=dict)
     largest: int = 32
@@ -545,9 +543,10 @@ PRESETS: dict[str, Preset] = {
                 "digits": {"latent": 32, "hidden": (128, 256), "averaging": 0.995},
                 "mnist": {"latent": 64, "hidden": (256, 512), "averaging": 0.999},
             },
-            epochs={"digits": 200, "mnist": 30},
+            epochs={"digits": 200, "mnist": 70},
             batch_size={"digits": 64, "mnist": 128},
             lr=2e-4,
+            rates={"mnist": 5e-4},
             betas=(0.5, 0.999),
             judged={"digits": 20, "mnist": 2},
             warmup=0.02,

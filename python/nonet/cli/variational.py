@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
 
     return Job(
         model.to(device=options.device),
-        functools.partial(vae_loss, beta=preset.beta.get(options.data, 1.0)),
+        vae_loss,
         data.DataLoader(pictures.train, options.batch_size, shuffle=True, seed=options.seed, transform=batch),
         data.DataLoader(pictures.validation, _BATCH, transform=as_it_is),
         [],
