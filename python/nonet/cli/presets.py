@@ -328,7 +328,7 @@ PRESETS: dict[str, Preset] = {
         ),
         _music("rnn-music", "rnn", 92, {"hidden": 92}, 0.05, 240),
         _music("gru-music", "gru", 46, {"hidden": 64, "embed": 16, "dropout": 0.15}, 0.075, 200),
-        _music("lstm-music", "lstm", 38, {"hidden": 52, "embed": 16, "dropout": 0.15}, 0.075, 240),
+        _music("lstm-music", "lstm", 38, {"hidden": 56, "embed": 12, "dropout": 0.1}, 0.06, 280),
         SequencePreset(
             name="rnn-series",
             task="series",
