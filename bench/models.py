@@ -30,10 +30,8 @@ __all__ = ["Run", "Variant", "names", "names_of", "run", "run_workloads", "varia
 
 MODES = ("train", "infer-1")
 STEPS = 20  # whose losses must agree
-# Differences of losses allowed, in units of the first loss: float32, and bfloat16 somewhere inside. Adam turns a
-# gradient whose sign only rounding decides into a whole step, so the first losses (CERTAIN of them; in deep networks
-# only the very first) tell more than the later ones.
-CERTAIN = 2
+# Differences of losses allowed, in units of the first loss: float32, and bfloat16 somewhere inside; less of the first
+# losses, those that `Workload.certain` counts.
 EXACT, ROUNDED = 1e-2, 1e-1
 EXACT_AT_FIRST, ROUNDED_AT_FIRST = 1e-5, 2e-2
 
@@ -85,10 +83,9 @@ def run_workloads(
     memory: bool = False,
     modes: Sequence[str] = MODES,
     steps: int = STEPS,
-    certain: int = CERTAIN,
 ) -> Iterator[list[Row]]:
     """Rows `train` and `infer-N`, of N samples, of each workload; memory: `train` with its peak too. steps: of which
-    losses must agree, and memory is measured. certain: see CERTAIN.
+    losses must agree, and memory is measured.
 
     Errors: WrongResultError if losses do not agree.
     """
@@ -103,7 +100,7 @@ def run_workloads(
         options.tell(f"{family} {workload.name}")
         sides = [Run(workload, variant) for variant in variants(options)]
         start = sides[-1].state()  # PyTorch's initialisation where it takes part
-        check_losses(workload, sides, start, steps, certain)
+        check_losses(workload, sides, start, steps)
         for mode in wanted:
             contestants = [side.contestant(mode, start) for side in sides]
             with contextlib.ExitStack() as stack:
@@ -243,7 +240,6 @@ def check_losses(
     sides: Sequence[Run],
     start: dict[str, np.ndarray],
     steps: int = STEPS,
-    certain: int = CERTAIN,
 ) -> None:
     """All sides against the last, which is PyTorch in float32 where it takes part. Errors: WrongResultError."""
     want = sides[-1].losses(start, steps)
@@ -251,7 +247,7 @@ def check_losses(
         got = side.losses(start, steps)
         exact = side.variant.exact and sides[-1].variant.exact
         allowed = np.full(steps, EXACT if exact else ROUNDED)
-        allowed[:certain] = EXACT_AT_FIRST if exact else ROUNDED_AT_FIRST
+        allowed[: workload.certain] = EXACT_AT_FIRST if exact else ROUNDED_AT_FIRST
         apart = np.abs(np.subtract(got, want)) / abs(want[0])
         wrong = ~(apart <= allowed)  # NaN is
         if wrong.any():
