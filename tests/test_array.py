@@ -326,14 +326,18 @@ def test_allocator_aligns_reuses_and_counts():
 
 
 def test_freed_memory_of_one_size_is_given_up_for_another():
+    """Larger sizes take memory anew, smaller ones serve themselves from larger blocks, which stay what they are."""
+    gc.collect()
     nonet.empty_cache()
     nonet.reset_peak_memory()
-    mebi = 1 << 20
-    for size in (3, 4, 5, 6):  # classes of their own: none finds a block of the others
-        arrays = [nonet.zeros(size * mebi // 4) for _ in range(240 // size)]
+    mebi, before = 1 << 20, nonet.memory_stats()["in_use"]
+    for size in (3, 4, 5, 6, 5, 4, 3, 6):  # classes of their own
+        arrays = [nonet.full((size * mebi // 4,), float(i)) for i in range(240 // size)]
         stats = nonet.memory_stats()
         assert stats["in_use"] + stats["cached"] <= stats["peak"] + 64 * mebi
+        assert [float(a[0]) for a in arrays] == [float(a[-1]) for a in arrays] == list(range(len(arrays)))
         del arrays
+        assert nonet.memory_stats()["in_use"] == before
     nonet.empty_cache()
 
 

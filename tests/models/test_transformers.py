@@ -314,3 +314,16 @@ def test_bad_input():
         models.T5(form="gelu")
     with pytest.raises(ValueError, match=r"T5: source must have shape \[N, S\], got \[3\]"):
         small("t5")(np.array([1, 2, 3]), np.array([[1]]))
+
+
+def test_places_are_tokens_of_all_sequences():
+    """BERT's heads of every token, on some of them."""
+    nonet.manual_seed(0)
+    ids = np.array([[1, 5, 6, 2], [1, 7, 2, 0]])
+    places = np.array([6, 1, 4])
+    for head, classes in (("mlm", 9), ("tokens", 3)):
+        model = models.BERT(9, 4, 1, 8, 1, 2, 16, head=head, classes=3).eval()
+        whole = np.asarray(model(ids).detach()).reshape(-1, classes)
+        np.testing.assert_allclose(np.asarray(model(ids, places=places).detach()), whole[places], atol=1e-6)
+    with pytest.raises(ValueError, match="places are for a head of every token, got classify"):
+        models.BERT(9, 4, 1, 8, 1, 2, 16, head="classify")(ids, places=places)

@@ -1,5 +1,4 @@
 // Attention on tiles of bfloat16 (AMX).
-#include "ops/attention/decode.h"
 #include "ops/attention/pairs.h"
 #include "simd/tile.h"
 
@@ -55,18 +54,8 @@ struct Tiles {
   }
 };
 
-int64_t workspace(const Attention& a) {
-  return wants_decode(a) ? decode_workspace(a) : 0;
-}
-
-void forward(const Attention& a, void* out, float* lse, float* workspace) {
-  if (wants_decode(a)) return decode(a, out, lse, workspace);
-  Forward<Rounded<Tiles>>::pass(a, out, lse);
-}
-
 }  // namespace
 
-constinit const AttentionKernels amx_attention_kernels = {workspace, forward, gradient_workspace,
-                                                          Backward<Tiles>::pass};
+constinit const AttentionKernels amx_attention_kernels = kernels_of<Tiles>;
 
 }  // namespace nonet::NONET_NS

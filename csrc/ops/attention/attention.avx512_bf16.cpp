@@ -1,5 +1,4 @@
 // Attention on dot products of bfloat16 pairs (VDPBF16PS).
-#include "ops/attention/decode.h"
 #include "ops/attention/pairs.h"
 #include "simd/dot.h"
 
@@ -75,17 +74,8 @@ struct Dots {
   }
 };
 
-int64_t workspace(const Attention& a) {
-  return wants_decode(a) ? decode_workspace(a) : 0;
-}
-
-void forward(const Attention& a, void* out, float* lse, float* workspace) {
-  if (wants_decode(a)) return decode(a, out, lse, workspace);
-  Forward<Rounded<Dots>>::pass(a, out, lse);
-}
-
 }  // namespace
 
-constinit const AttentionKernels dot_attention_kernels = {workspace, forward, gradient_workspace, Backward<Dots>::pass};
+constinit const AttentionKernels dot_attention_kernels = kernels_of<Dots>;
 
 }  // namespace nonet::NONET_NS

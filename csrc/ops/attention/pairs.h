@@ -14,6 +14,7 @@
 //   };
 #pragma once
 
+#include "ops/attention/decode.h"
 #include "ops/attention/forward.h"
 #include "ops/attention/gradient.h"
 #include "ops/matmul/terms.h"
@@ -327,6 +328,21 @@ class Backward {
     (a.bfloat16 ? run<bfloat16> : run<float>)(a, g, workspace);
   }
 };
+
+int64_t pairs_workspace(const Attention& a) {
+  return wants_decode(a) ? decode_workspace(a) : 0;
+}
+
+// One query on many keys is bound by memory, and has a kernel of its own.
+template <class Engine>
+void pairs_forward(const Attention& a, void* out, float* lse, float* workspace) {
+  if (wants_decode(a)) return decode(a, out, lse, workspace);
+  Forward<Rounded<Engine>>::pass(a, out, lse);
+}
+
+template <class Engine>
+constexpr AttentionKernels kernels_of = {pairs_workspace, pairs_forward<Engine>, gradient_workspace,
+                                         Backward<Engine>::pass};
 
 }  // namespace
 

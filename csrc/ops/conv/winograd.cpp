@@ -15,13 +15,19 @@ int64_t tiles_along(int64_t pixels) {
   return (pixels + 1) / 2;
 }
 
-// Whether tiles on `rows` x `cols` pixels compute less than kernels on all of them.
-bool pays(const ConvSizes& s, const ConvOptions& o, int64_t rows, int64_t cols) {
-  const bool fits = s.kh == 3 && s.kw == 3 && s.groups == 1 && o.stride[0] == 1 && o.stride[1] == 1 &&
+// Whether tiles on `rows` x `cols` pixels of a `size` x `size` kernel with this stride compute less than kernels on all
+// of them: `pixels` of the latter cost as much as `cost` tiles.
+bool tiles_pay(const ConvSizes& s, const ConvOptions& o, int64_t size, int64_t stride, int64_t pixels, int64_t cost,
+               int64_t rows, int64_t cols) {
+  const bool fits = s.kh == size && s.kw == size && s.groups == 1 && o.stride[0] == stride && o.stride[1] == stride &&
                     o.dilation[0] == 1 && o.dilation[1] == 1 && o.precision != Precision::ieee;
   if (!fits || std::min(s.in, s.out) < least_channels) return false;
   const int64_t tiles = tiles_along(rows) * tiles_along(cols);
-  return s.n * tiles >= least_tiles && 20 * tiles < 9 * rows * cols;
+  return s.n * tiles >= least_tiles && pixels * tiles < cost * rows * cols;
+}
+
+bool pays(const ConvSizes& s, const ConvOptions& o, int64_t rows, int64_t cols) {
+  return tiles_pay(s, o, 3, 1, 20, 9, rows, cols);
 }
 
 // What tiles on that many pixels read, `above` and `left` rows and columns of zeros first.
@@ -59,11 +65,7 @@ bool convolve(const Array& from, const Window& window, const Array& weights, con
 // ---------------------------------------------------------------- kernels of 4 x 4 with stride 2: four of 2 x 2
 
 bool pairs_pay(const ConvSizes& s, const ConvOptions& o, int64_t rows, int64_t cols) {
-  const bool fits = s.kh == 4 && s.kw == 4 && s.groups == 1 && o.stride[0] == 2 && o.stride[1] == 2 &&
-                    o.dilation[0] == 1 && o.dilation[1] == 1 && o.precision != Precision::ieee;
-  if (!fits || std::min(s.in, s.out) < least_channels) return false;
-  const int64_t tiles = tiles_along(rows) * tiles_along(cols);
-  return s.n * tiles >= least_tiles && 90 * tiles < 28 * rows * cols;
+  return tiles_pay(s, o, 4, 2, 90, 28, rows, cols);
 }
 
 int64_t pairs_floats(int64_t columns, int64_t depth) {
