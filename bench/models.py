@@ -221,16 +221,19 @@ class Run:
         return out
 
     def contestant(self, mode: str, start: dict[str, np.ndarray]) -> Contestant:
-        """Each block begins from `start`: training one batch for long would end in tiny, slow numbers."""
+        """Each block of training begins from `start`: training one batch for long would end in tiny, slow numbers. An
+        inference finds the same weights in every block, as it does in use: what a library makes of them once stays."""
+        if mode != "train":
+            self.restore(start)
+            count = int(mode.removeprefix("infer-"))
+            self.samples = self.lib.from_numpy(self.workload.sample(np.random.default_rng(1), count)[0])
 
         def before() -> None:
             if self.variant.before is not None:
                 self.variant.before()
             self.model.train(mode == "train")
-            self.restore(start)
-            if mode != "train":
-                count = int(mode.removeprefix("infer-"))
-                self.samples = self.lib.from_numpy(self.workload.sample(np.random.default_rng(1), count)[0])
+            if mode == "train":
+                self.restore(start)
 
         return Contestant(self.name, self.step if mode == "train" else self.infer, before)
 
