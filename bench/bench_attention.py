@@ -24,6 +24,7 @@ import nonet
 from nonet import _core
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant
+from nonet.bench.opponents import Side, Trial, own_sides
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 
@@ -89,48 +90,57 @@ def _rows(case: Case, mode: str, options: Options) -> list[Row]:
     q = rng.standard_normal(shape, dtype=np.float32)
     k, v = (rng.standard_normal((case.batch, HEADS, case.keys, SIZE), dtype=np.float32) for _ in range(2))
     dy = rng.standard_normal(shape, dtype=np.float32)
+    sides = _sides(options)
     contestants = []
-    for library in ("nonet", *(name for name in options.against if name == "torch")):
-        for dtype in ("float32", "bfloat16"):
-            call = (_nonet if library == "nonet" else _torch)(case, mode, dtype, q, k, v, dy)
-            _verify(case, mode, f"{library} {dtype}", call(), q, k, v, dy)
-            contestants.append((library, dtype, Contestant(f"{library} {dtype}", call, None)))
-    timings = options.time([contestant for *_, contestant in contestants])
+    for side in sides:
+        if side.before is not None:
+            side.before()
+        trial = side.make(case, mode, q, k, v, dy)
+        _verify(case, mode, side, trial(), q, k, v, dy)
+        contestants.append(Contestant(side.name, trial.call, side.before))
+    timings = options.time(contestants)
     out = []
-    for library, dtype, contestant in contestants:
-        flops, moved = case.costs(mode, 2 if dtype == "bfloat16" else 4)
+    for side in sides:
+        flops, moved = case.costs(mode, 2 if side.dtype == "bfloat16" else 4)
         out.append(
             rated(
-                timings[contestant.name],
+                timings[side.name],
                 peaks=options.peaks,
                 isa=_core.isa(),
                 threads=nonet.num_threads(),
-                precision="highest" if dtype == "float32" else "bfloat16",
+                precision=side.precision,
                 flops=flops,
                 bytes_=moved,
                 family="attention",
                 case=case.name,
                 mode=mode,
                 state="warm",
-                library=library,
-                variant=dtype,
-                exact=dtype == "float32",
+                library=side.library,
+                variant=side.variant,
+                exact=side.exact,
             )
         )
     return out
 
 
-def _call(
+def _sides(options: Options) -> list[Side]:
+    sides = list(own_sides(options.precisions, _nonet))
+    if "torch" in options.against:
+        sides += [Side("torch", dtype, dtype, dtype, _torch(dtype)) for dtype in ("float32", "bfloat16")]
+    return sides
+
+
+def _trial(
     attend: Callable[..., Any], parts: list[Any], dy: Any, case: Case, mode: str, no_grad: Callable[[], Any]
-) -> Callable[[], Any]:
-    """The calls of both libraries are the same. -> (result, the queries' gradient or None)"""
+) -> Trial:
+    """The calls of both libraries are the same. Results: the result, the queries' gradient or None."""
     if mode == "forward":
 
         def forward() -> Any:
             with no_grad():
                 return attend(*parts, is_causal=case.causal), None
 
-        return forward
+        return Trial(forward, _values)
     rate = RATE if mode == "dropout" else 0.0
 
     def train() -> Any:
@@ -140,40 +150,46 @@ def _call(
         y.backward(dy)
         return y, parts[0].grad
 
-    return train
+    return Trial(train, _values)
 
 
-def _nonet(case: Case, mode: str, dtype: str, *arrays: np.ndarray) -> Callable[[], Any]:
-    grad = mode != "forward"
-    parts = [nonet.tensor(a, dtype=dtype, requires_grad=grad) for a in arrays[:3]]
-    attend = nonet.nn.functional.scaled_dot_product_attention
-    return _call(attend, parts, nonet.tensor(arrays[3], dtype=dtype), case, mode, nonet.no_grad)
+def _nonet(dtype: str) -> Callable[..., Trial]:
+    def make(case: Case, mode: str, *arrays: np.ndarray) -> Trial:
+        grad = mode != "forward"
+        parts = [nonet.tensor(a, dtype=dtype, requires_grad=grad) for a in arrays[:3]]
+        attend = nonet.nn.functional.scaled_dot_product_attention
+        return _trial(attend, parts, nonet.tensor(arrays[3], dtype=dtype), case, mode, nonet.no_grad)
+
+    return make
 
 
-def _torch(case: Case, mode: str, dtype: str, *arrays: np.ndarray) -> Callable[[], Any]:
+def _torch(dtype: str) -> Callable[..., Trial]:
     import torch  # pyright: ignore[reportMissingImports]
 
-    kind = getattr(torch, dtype)
-    parts = [torch.from_numpy(a).to(kind).requires_grad_(mode != "forward") for a in arrays[:3]]
-    attend = torch.nn.functional.scaled_dot_product_attention
-    return _call(attend, parts, torch.from_numpy(arrays[3]).to(kind), case, mode, torch.no_grad)
+    def make(case: Case, mode: str, *arrays: np.ndarray) -> Trial:
+        kind = getattr(torch, dtype)
+        parts = [torch.from_numpy(a).to(kind).requires_grad_(mode != "forward") for a in arrays[:3]]
+        attend = torch.nn.functional.scaled_dot_product_attention
+        return _trial(attend, parts, torch.from_numpy(arrays[3]).to(kind), case, mode, torch.no_grad)
+
+    return make
 
 
-def _values(t: Any) -> np.ndarray:
-    t = t.detach()
-    return np.asarray(t.to("float32").numpy() if isinstance(t, nonet.Tensor) else t.float().numpy())
+def _values(results: tuple[Any, Any]) -> list[np.ndarray | None]:
+    return [None if t is None else np.asarray(t.detach().float().numpy()) for t in results]
 
 
 def _verify(
-    case: Case, mode: str, name: str, got: Any, q: np.ndarray, k: np.ndarray, v: np.ndarray, dy: np.ndarray
+    case: Case, mode: str, side: Side, got: Any, q: np.ndarray, k: np.ndarray, v: np.ndarray, dy: np.ndarray
 ) -> None:
     """Rows of the first and the last head; nothing of what dropout makes."""
-    y, dq = (None if t is None else _values(t) for t in got)
+    y, dq = got
+    name = side.name
     if y is None or y.shape != q.shape or not np.isfinite(y).all():
         raise WrongResultError(f"{name}: {case.name} {mode}: another shape, or numbers that are not finite")
     if mode == "dropout":
         return
-    allowed = 2e-5 if "float32" in name else 4e-2
+    allowed = 2e-5 if side.exact else 4e-2
     rows = np.linspace(0, case.queries - 1, min(CHECKED, case.queries)).astype(int)
     for b, h in ((0, 0), (case.batch - 1, HEADS - 1)):
         x, keys, values = (a[b, h].astype(np.float64) for a in (q, k, v))

@@ -28,7 +28,7 @@ from nonet.bench.bench_matmul import EPS, PATIENCE, TOLERANCES
 from nonet.bench.conv_cases import CASES, Case, Layer, Results, Work
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant
-from nonet.bench.opponents import Side, Trial, lowest, with_precision
+from nonet.bench.opponents import Side, Trial, own_sides
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 
@@ -98,7 +98,7 @@ def _row(case: Work, mode: str, side: Side, timing: Any, options: Options) -> Ro
         state="warm",
         library=side.library,
         variant=side.variant,
-        exact=side.dtype == "float32" and side.precision in ("highest", "ieee", "float32"),
+        exact=side.exact,
     )
     # What computes little is told in time, and by its share of the memory's speed.
     return row if flops is not None else dataclasses.replace(row, flops=None, gflops=None)
@@ -108,11 +108,8 @@ def _row(case: Work, mode: str, side: Side, timing: Any, options: Options) -> Ro
 
 
 def _sides(case: Work, options: Options) -> Iterator[Side]:
-    precisions = options.precisions or ("highest",)
-    for precision in precisions if isinstance(case, Case) else precisions[:1]:  # others compute no products
-        yield Side("nonet", precision, "float32", precision, _nonet("float32"), with_precision(precision))
-    low = lowest(precisions)
-    yield Side("nonet", "bfloat16", "bfloat16", "bfloat16", _nonet("bfloat16"), with_precision(low))
+    products = isinstance(case, Case)
+    yield from own_sides(options.precisions if products else options.precisions[:1], _nonet)
     if "torch" in options.against:
         for dtype in ("float32", "bfloat16"):
             for layout in ("contiguous", "channels_last"):

@@ -21,7 +21,7 @@ import nonet
 from nonet import _core, models
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant
-from nonet.bench.opponents import with_precision
+from nonet.bench.opponents import Side, Trial, own_sides
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
 
@@ -64,73 +64,56 @@ def run(options: Options) -> Iterator[list[Row]]:
         yield _generation_rows(GPT, options)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """How a contestant computes: `precision` of the peak that it is held against."""
-
-    library: str
-    variant: str
-    precision: str
-    call: Callable[[], np.ndarray]
-    before: Callable[[], Any] | None = None
-
-    @property
-    def exact(self) -> bool:
-        return self.precision != "bfloat16"
-
-
-def _sides(options: Options, own: Callable[[bool], Any], other: Callable[[bool], Any]) -> list[_Side]:
-    """float32 and bfloat16 of both libraries; own, other: of bfloat16 -> call."""
-    precisions = options.precisions or ("highest",)
-    sides = [_Side("nonet", p, p, own(False), with_precision(p)) for p in precisions]
-    sides.append(_Side("nonet", "bfloat16", "bfloat16", own(True), with_precision("medium")))
+def _sides(
+    options: Options, own: Callable[[str], Callable[..., Trial]], other: Callable[[str], Callable[..., Trial]]
+) -> list[Side]:
+    """own, other: from a dtype."""
+    sides = list(own_sides(options.precisions, own))
     if "torch" in options.against:
-        sides += [
-            _Side("torch", "bfloat16", "bfloat16", other(True)),
-            _Side("torch", "float32", "highest", other(False)),
-        ]
+        sides += [Side("torch", dtype, dtype, dtype, other(dtype)) for dtype in ("bfloat16", "float32")]
     return sides
 
 
-def _compare(where: str, sides: list[_Side], results: list[np.ndarray]) -> None:
+def _compare(where: str, sides: list[Side], results: list[np.ndarray]) -> None:
     """With the last one's result. Errors: WrongResultError."""
     scale = float(np.abs(results[-1]).max())
     for side, result in zip(sides, results, strict=True):
-        exact = side.exact and sides[-1].exact and side.variant != "medium"
+        exact = side.exact and sides[-1].exact
         error = float(np.abs(result - results[-1]).max()) / scale
         if not error <= (EXACT if exact else ROUNDED):
-            raise WrongResultError(
-                f"{where}: {side.library} {side.variant} is off by {error:.1e} of the largest"
-            )
+            raise WrongResultError(f"{where}: {side.name} is off by {error:.1e} of the largest")
 
 
 def _rows(
-    case: str, mode: str, sides: list[_Side], options: Options, flops: float, moved: float, count: int = 1
+    case: str, mode: str, sides: list[Side], options: Options, flops: float, moved: float, count: int = 1
 ) -> list[Row]:
     """count: results of a call, which flops and bytes are of one of."""
     precision = nonet.get_matmul_precision()
     try:
-        results = []
+        trials, results = [], []
         for side in sides:
             if side.before is not None:
                 side.before()
-            results.append(side.call())
+            trials.append(side.make())
+            results.append(trials[-1]())
         _compare(f"{case} {mode}", sides, results)
-        contestants = [Contestant(f"{side.library} {side.variant}", side.call, side.before) for side in sides]
+        contestants = [
+            Contestant(side.name, trial.call, side.before) for side, trial in zip(sides, trials, strict=True)
+        ]
         timings = options.time(contestants)
     finally:
         nonet.set_matmul_precision(precision)
     rows = []
-    for side, contestant in zip(sides, contestants, strict=True):
+    for side in sides:
         rows.append(
             rated(
-                timings[contestant.name],
+                timings[side.name],
                 peaks=options.peaks,
                 isa=_core.isa(),
                 threads=nonet.num_threads(),
                 precision=side.precision,
                 flops=count * flops,
-                bytes_=count * moved * (1 if side.exact else 0.5),
+                bytes_=count * moved * (0.5 if side.dtype == "bfloat16" else 1),
                 family="language",
                 case=case,
                 mode=mode,
@@ -180,25 +163,29 @@ def _encoder_rows(sizes: Sizes, batches: list[int], options: Options) -> Iterato
         yield _rows("bert-base", f"infer-{batch}", sides, options, 2.0 * macs, 4.0 * sizes.layer_weights)
 
 
-def _encode_own(model: Any, ids: np.ndarray) -> Callable[[bool], Callable[[], np.ndarray]]:
+def _encode_own(model: Any, ids: np.ndarray) -> Callable[[str], Callable[[], Trial]]:
     given = nonet.tensor(ids)
 
-    def encode(bfloat16: bool) -> np.ndarray:
-        with nonet.no_grad(), nonet.autocast("bfloat16", enabled=bfloat16):
-            return model(given).float().numpy()
+    def encode(dtype: str) -> Any:
+        with nonet.no_grad(), nonet.autocast("bfloat16", enabled=dtype == "bfloat16"):
+            return model(given)
 
-    return lambda bfloat16: lambda: encode(bfloat16)
+    return lambda dtype: lambda: Trial(lambda: encode(dtype), _values)
 
 
-def _encode_other(model: Any, ids: np.ndarray) -> Callable[[bool], Callable[[], np.ndarray]]:
-    def encode(bfloat16: bool) -> np.ndarray:
+def _encode_other(model: Any, ids: np.ndarray) -> Callable[[str], Callable[[], Trial]]:
+    def encode(dtype: str) -> Any:
         import torch  # pyright: ignore[reportMissingImports]
 
-        cast = torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext()
+        cast = torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
         with torch.inference_mode(), cast:
-            return model(torch.from_numpy(ids)).float().numpy()
+            return model(torch.from_numpy(ids))
 
-    return lambda bfloat16: lambda: encode(bfloat16)
+    return lambda dtype: lambda: Trial(lambda: encode(dtype), _values)
+
+
+def _values(y: Any) -> np.ndarray:
+    return y.float().numpy()
 
 
 # ------------------------------------------------------------------------------------------------ GPT-2
@@ -206,18 +193,17 @@ def _encode_other(model: Any, ids: np.ndarray) -> Callable[[bool], Callable[[], 
 
 def _generation_rows(sizes: Sizes, options: Options) -> list[Row]:
     nonet.manual_seed(0)
-    own: dict[bool, Any] = {}
-    for bfloat16 in (False, True):
+    own: dict[str, Any] = {}
+    for dtype in ("float32", "bfloat16"):
         model = models.GPT(sizes.vocabulary, PROMPT + NEW, sizes.width, sizes.layers, sizes.heads).eval()
-        if bfloat16:
-            model.load_state_dict(own[False].state_dict())
-            model.to(dtype="bfloat16")
-        own[bfloat16] = model
-    weights = {name: np.array(value.detach()) for name, value in own[False].state_dict().items()}
+        if own:
+            model.load_state_dict(own["float32"].state_dict())
+        own[dtype] = model.to(dtype=dtype)
+    weights = {name: np.array(value.detach()) for name, value in own["float32"].state_dict().items()}
     prompt = np.random.default_rng(0).integers(0, sizes.vocabulary, (1, PROMPT))
 
-    def call_own(bfloat16: bool) -> Callable[[], np.ndarray]:
-        model = own[bfloat16]
+    def make_own(dtype: str) -> Callable[[], Trial]:
+        model = own[dtype]
 
         def step(ids: np.ndarray, caches: Any) -> np.ndarray:
             return model.logits(model.features(ids, caches)[:, -1]).float().numpy()
@@ -226,15 +212,15 @@ def _generation_rows(sizes: Sizes, options: Options) -> list[Row]:
             with nonet.no_grad():
                 return _logits(step, prompt, model.caches(1, PROMPT + NEW))
 
-        return call
+        return lambda: Trial(call, np.asarray)
 
-    def call_other(bfloat16: bool) -> Callable[[], np.ndarray]:
-        decoder = TorchDecoder(weights, sizes, bfloat16)
-        return lambda: _logits(decoder.step, prompt, decoder.caches())
+    def make_other(dtype: str) -> Callable[[], Trial]:
+        decoder = TorchDecoder(weights, sizes, dtype)
+        return lambda: Trial(lambda: _logits(decoder.step, prompt, decoder.caches()), np.asarray)
 
     table = sizes.vocabulary * sizes.width
     macs = sizes.layer_weights + table + 2 * sizes.layers * (PROMPT + NEW) * sizes.width
-    sides = _sides(options, call_own, call_other)
+    sides = _sides(options, make_own, make_other)
     return _rows("gpt2", "generate", sides, options, 2.0 * macs, 4.0 * (sizes.layer_weights + table), NEW)
 
 
@@ -252,11 +238,11 @@ def _logits(step: Callable[[np.ndarray, Any], np.ndarray], prompt: np.ndarray, c
 class TorchDecoder:
     """GPT-2 from nonet's parameters, with keys and values in tensors of their full length."""
 
-    def __init__(self, weights: dict[str, np.ndarray], sizes: Sizes, bfloat16: bool) -> None:
+    def __init__(self, weights: dict[str, np.ndarray], sizes: Sizes, dtype: str) -> None:
         import torch  # pyright: ignore[reportMissingImports]
 
         self.torch, self.F, self.sizes = torch, torch.nn.functional, sizes
-        self.kind = torch.bfloat16 if bfloat16 else torch.float32
+        self.kind = getattr(torch, dtype)
         self.weights = {name: torch.from_numpy(value).to(self.kind) for name, value in weights.items()}
 
     def caches(self) -> list[Any]:

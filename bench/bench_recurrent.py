@@ -24,7 +24,7 @@ from nonet import _core
 from nonet.bench.bench_matmul import PATIENCE
 from nonet.bench.errors import WrongResultError
 from nonet.bench.harness import Contestant
-from nonet.bench.opponents import Side, Trial, lowest, with_precision
+from nonet.bench.opponents import Side, Trial, own_sides
 from nonet.bench.recurrent_reference import GATES, Results, expected
 from nonet.bench.report import Row, rated
 from nonet.bench.run import Options
@@ -127,7 +127,7 @@ def _row(case: Case, mode: str, side: Side, timing: Any, options: Options) -> Ro
         state="warm",
         library=side.library,
         variant=side.variant,
-        exact=side.dtype == "float32" and side.precision in ("highest", "ieee", "float32"),
+        exact=side.exact,
     )
 
 
@@ -135,11 +135,7 @@ def _row(case: Case, mode: str, side: Side, timing: Any, options: Options) -> Ro
 
 
 def _sides(options: Options) -> Iterator[Side]:
-    precisions = options.precisions or ("highest",)
-    for precision in precisions:
-        yield Side("nonet", precision, "float32", precision, _nonet("float32"), with_precision(precision))
-    low = lowest(precisions)
-    yield Side("nonet", "bfloat16", "bfloat16", "bfloat16", _nonet("bfloat16"), with_precision(low))
+    yield from own_sides(options.precisions, _nonet)
     if "torch" in options.against:
         for dtype in ("float32", "bfloat16"):
             yield Side("torch", dtype, dtype, dtype, _torch(dtype))

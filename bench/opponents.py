@@ -20,6 +20,7 @@ __all__ = [
     "Side",
     "Trial",
     "check_opponents",
+    "own_sides",
     "precisions",
     "restoring_precision",
     "set_threads",
@@ -148,3 +149,16 @@ class Side:
     @property
     def name(self) -> str:
         return f"{self.library} {self.variant}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether results are as good as float32's."""
+        return self.dtype == "float32" and self.precision in ("highest", "ieee", "float32")
+
+
+def own_sides(wanted: Sequence[str], make: Callable[[str], Callable[..., Trial]]) -> Iterator[Side]:
+    """nonet at the wanted precisions, and with operands stored as bfloat16. make: from a dtype."""
+    names = wanted or PRECISIONS[:1]
+    for name in names:
+        yield Side("nonet", name, "float32", name, make("float32"), with_precision(name))
+    yield Side("nonet", "bfloat16", "bfloat16", "bfloat16", make("bfloat16"), with_precision(lowest(names)))

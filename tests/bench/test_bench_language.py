@@ -8,6 +8,7 @@ import pytest
 from nonet.bench import bench_language
 from nonet.bench.bench_language import Sizes
 from nonet.bench.errors import WrongResultError
+from nonet.bench.opponents import Side, Trial
 from nonet.bench.run import Options
 
 
@@ -29,8 +30,8 @@ def test_rows():
 def test_wrong_results_are_not_timed():
     good, bad = np.ones(3, np.float32), np.float32([1, 1, 1.2])
     sides = [
-        bench_language._Side("nonet", "highest", "highest", lambda: bad),
-        bench_language._Side("torch", "float32", "highest", lambda: good),
+        Side("nonet", "highest", "float32", "highest", lambda: Trial(lambda: bad, np.asarray)),
+        Side("torch", "float32", "float32", "float32", lambda: Trial(lambda: good, np.asarray)),
     ]
     with pytest.raises(WrongResultError, match="bert-base infer-1: nonet highest is off by 2.0e-01"):
         bench_language._rows("bert-base", "infer-1", sides, Options(), 1.0, 1.0)
