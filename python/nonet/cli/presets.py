@@ -29,6 +29,7 @@ class Preset:
     betas              of AdamW
     clip_norm          limit of the gradients' norm
     weight_noise       standard deviation of noise on the weights in training, by data set
+    averaging          what a moving average of the parameters keeps of itself at each step, by data set
     keep               which parameters are reported: the "last", or the "best" on the validation part
     validation         share of the training part that is cut off for validation
     """
@@ -48,6 +49,7 @@ class Preset:
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = None
     weight_noise: Mapping[str, float] = field(default_factory=dict)
+    averaging: Mapping[str, float] = field(default_factory=dict)
     keep: str = "last"
     validation: float = 0.1
     metric: str

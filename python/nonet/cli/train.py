@@ -98,6 +98,7 @@ def _trainer(
         inputs=job.inputs,
         clip_norm=preset.clip_norm,
         weight_noise=preset.weight_noise.get(options.data, 0.0),
+        averaging=preset.averaging.get(options.data, 0.0),
         keep=preset.keep,
         context=lambda: numerics(options),
         after_update=job.after_update,

@@ -13,8 +13,8 @@ from nonet import nn
 from nonet._core import Generator
 from nonet.models.adversarial import discriminator_loss, generator_loss
 from nonet.nn import init
+from nonet.nn.utils import move_average_
 from nonet.nn.utils.parametrizations import spectral_norm
-from nonet.ops.elementwise import lerp
 from nonet.ops.index import one_hot
 from nonet.ops.join import cat
 from nonet.ops.random import randint, randn
@@ -99,11 +99,7 @@ class Adversarial(nn.Module):
         """Moves the average towards the generator; to be called after every update."""
         if self.average is None:
             return
-        new = self.generator.state_dict()
-        with no_grad():
-            for name, old in self.average.state_dict().items():
-                value = new[name]
-                old.copy_(lerp(old, value, 1 - self.averaging) if value.dtype == "float32" else value)
+        move_average_(self.average.state_dict(), self.generator.state_dict(), self.averaging)
 
     def losses(self) -> tuple[Any, Any]:
         """(of the discriminator, of the generator): functions of this model, real samples, and labels if there are

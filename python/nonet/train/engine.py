@@ -15,6 +15,7 @@ from nonet.nn import Module
 from nonet.nn.utils import clip_grad_norm_, clip_grad_value_
 from nonet.ops.random import randn
 from nonet.tensor import Tensor, as_tensor, no_grad
+from nonet.train.averaging import Average
 from nonet.train.diagnose import NonFiniteError, bad_value, first_bad
 
 Group = Sequence[Sequence[Tensor]]
@@ -42,12 +43,14 @@ class Engine:
         context: Callable[[], AbstractContextManager[Any]],
         after: Callable[[Module], None] | None = None,
         weight_noise: float = 0.0,
+        averaging: float = 0.0,
     ) -> None:
         self.model, self.loss, self.optimizer, self.train = model, loss, optimizer, train
         self.inputs, self.scheduler, self.per_step = inputs, scheduler, per_step
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.accumulate, self.context, self.after = accumulate, context, after
         self.weight_noise = weight_noise
+        self.average = Average(model, averaging) if averaging else None
         self._parameters = list(model.parameters())
         self._norm: Tensor | None = None  # of the last step's gradients, before they were clipped
 
@@ -112,6 +115,8 @@ class Engine:
         self.optimizer.step()
         if self.after is not None:
             self.after(self.model)
+        if self.average is not None:
+            self.average.follow()
         if self.per_step and self.scheduler is not None:
             self.scheduler.step()
 
@@ -128,6 +133,10 @@ class Engine:
                 norms[path] = float(np.sqrt(np.dot(gradient, gradient))) * clipped
         return norms
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model holds what is measured and kept: the average, if there is one."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+
     # ---- state
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, sharing memory with model and optimizer."""
@@ -135,6 +144,7 @@ class Engine:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "generator": nonet.get_rng_state(),
             "loader": self.train.state_dict(),
             # What a model hands from one batch to the next, such as the state of a recurrent network.
@@ -146,6 +156,8 @@ class Engine:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         nonet.set_rng_state(state["generator"])
         self.train.load_state_dict(state["loader"])
         if hasattr(self.model, "carried"):

@@ -46,6 +46,8 @@ class Trainer:
     weight_noise             standard deviation of the noise that all matrices of weights have in every step of training
                              (Graves, "Practical variational inference for neural networks", NIPS 2011); not with
                              several optimizers
+    averaging                what a moving average of the parameters keeps of itself at each step (see `Average`); it is
+                             what validation measures and `fit` leaves; 0: without; not with several optimizers
     accumulate               batches per step; gradients are weighted by samples, so that k batches of b samples move
                              the parameters as one batch of k * b does
     monitor, patience, keep  the validation quantity to judge by ("loss", or a metric's name: the default is the first
@@ -89,6 +91,7 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         weight_noise: float = 0.0,
+        averaging: float = 0.0,
         accumulate: int = 1,
         monitor: str | None = None,
         patience: int | None = None,
@@ -122,6 +125,7 @@ class Trainer:
             clip_norm,
             clip_value,
             weight_noise,
+            averaging,
             not callable(loss),
         )
         settings: dict[str, Any] = {
@@ -134,6 +138,7 @@ class Trainer:
             "context": context,
             "after": after_update,
             "weight_noise": weight_noise,
+            "averaging": averaging,
         }
         self.engine = (
             Engine(model, loss, optimizer, train, **settings)
@@ -143,7 +148,7 @@ class Trainer:
         if schedule == "step" and isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("Trainer: schedule must be 'epoch' for ReduceLROnPlateau, got 'step'")
         self._best: dict[str, np.ndarray] | None = None
-        self._last: dict[str, np.ndarray] | None = None  # while the model holds the best parameters
+        self._last: dict[str, np.ndarray] | None = None  # while the model holds those to report
         self._pending: list[tuple[Tensor, int]] = []  # losses not looked at yet
         self._out, self._resume = out, resume
         self._folder: RunFolder | None = None
@@ -157,6 +162,7 @@ class Trainer:
         clip_norm: float | None,
         clip_value: float | None,
         weight_noise: float,
+        averaging: float,
         players: bool,
     ) -> None:
         for name in ("epochs", "steps", "patience", "checkpoint_every", "log_every"):
@@ -180,8 +186,11 @@ class Trainer:
                 raise ValueError(f"Trainer: {name} must be above 0, got {limit!r}")
         if not (0 <= weight_noise < math.inf):
             raise ValueError(f"Trainer: weight_noise must be at least 0, got {weight_noise!r}")
-        if weight_noise and players:
-            raise ValueError("Trainer: weight_noise is for one loss and one optimizer")
+        if not 0 <= averaging < 1:
+            raise ValueError(f"Trainer: averaging must be in [0, 1), got {averaging!r}")
+        for name, value in (("weight_noise", weight_noise), ("averaging", averaging)):
+            if value and players:
+                raise ValueError(f"Trainer: {name} is for one loss and one optimizer")
         if self.patience is not None and (self.validation is None or self.keep != "best"):
             raise ValueError("Trainer: patience needs validation data and keep='best'")
 
@@ -207,9 +216,12 @@ class Trainer:
                     else:
                         self._end_epoch()
             seconds, total = self._clock.session(), self._clock.total()
-            if self.keep == "best" and self._best is not None:
+            reported: Any = self._best if self.keep == "best" else None
+            if reported is None and self.engine.average is not None:
+                reported = self.engine.average.values
+            if reported is not None:
                 self._last = self._copy_of_model()
-                self.model.load_state_dict(self._best)
+                self.model.load_state_dict(reported)
             if self._folder is not None:
                 save_model(self.model, self._folder.model, self.metadata)
         finally:
@@ -290,9 +302,10 @@ class Trainer:
         p.epoch += complete
         values: dict[str, float] = {"loss": p.loss_sum / max(p.loss_weight, 1)}
         if self.validation is not None:
-            measured = self.evaluate(self.validation)
+            with self.engine.averaged():
+                measured = self.evaluate(self.validation)
+                self._judge(measured[self.monitor])
             values.update({f"validation_{name}": value for name, value in measured.items()})
-            self._judge(measured[self.monitor])
         rate = float(self.engine.optimizer.param_groups[0]["lr"])
         if complete:
             p.loss_sum, p.loss_weight = 0.0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nonet.nn.utils import parametrizations, parametrize, rnn
+from nonet.nn.utils.averaging import move_average_
 from nonet.nn.utils.clip import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -18,6 +19,7 @@ __all__ = [
     "clip_grads_with_norm_",
     "clip_weights_",
     "get_total_norm",
+    "move_average_",
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
