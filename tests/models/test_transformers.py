@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -289,6 +290,48 @@ def test_embeddings_of_sentences():
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("pooling", ["first", "max"])
+def test_windows_and_maxima(tmp_path, window, pooling):
+    model = small("bert", head="classify", classes=3, pooling=pooling, window=window).eval()
+    ids = np.array([[3, 4, 5, 6, 7], [8, 9, 10, 0, 0]])
+    logits = model(ids).numpy()
+    np.testing.assert_allclose(
+        model(ids[1:, :3]).numpy(), logits[1:], rtol=1e-5, atol=1e-6
+    )  # padding is not seen
+    if pooling == "max":
+        vector = model.features(ids).numpy()[1, :3].max(axis=0)
+        expected = vector @ model.classifier.weight.numpy().T + model.classifier.bias.numpy()
+        np.testing.assert_allclose(logits[1], expected, rtol=1e-4, atol=1e-5)
+    if window > 1:
+        x = np.random.default_rng(0).normal(size=(2, 5, 12)).astype(np.float32)
+        weight, bias = (
+            p.numpy().astype(np.float64) for p in (model.phrases.dense.weight, model.phrases.dense.bias)
+        )
+        seen = np.where(ids[..., None] != 0, x, 0).astype(np.float64)
+        before = (window - 1) // 2
+        wide = np.pad(seen, ((0, 0), (before, window - 1 - before), (0, 0)))
+        together = np.stack([wide[:, i : i + window].reshape(2, -1) for i in range(5)], 1) @ weight.T + bias
+        expected = x + 0.5 * together * (1 + np.vectorize(math.erf)(together / math.sqrt(2)))
+        got = model.phrases(nonet.tensor(x), nonet.tensor(ids != 0)).numpy()
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+    models.save_model(model, tmp_path / "own.safetensors")
+    again = models.load_model(tmp_path / "own.safetensors")
+    assert np.array_equal(again.eval()(ids).numpy(), logits)
+    if (window, pooling) != (1, "first"):
+        with pytest.raises(ValueError, match=f"got window {window} and pooling '{pooling}'"):
+            model.save_pretrained(tmp_path / "folder")
+
+
+def test_a_folder_begins_a_model_with_a_window():
+    model = models.BERT.from_pretrained(FOLDERS / "bert", head="classify", classes=4, pooling="max", window=3)
+    assert model(np.array([[2, 3, 4]])).shape == (1, 4)
+    encoder = models.from_pretrained(FOLDERS / "bert").encoder.state_dict()
+    for name, value in model.encoder.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), encoder[name].numpy())
+
+
 def test_bad_input():
     model = small("gpt")
     with pytest.raises(ValueError, match=r"GPT: ids must have shape \[N, T\], got \[3\]"):
@@ -305,6 +348,8 @@ def test_bad_input():
         models.BERT(head="pooled")
     with pytest.raises(ValueError, match="BERT: activation must be one of"):
         small("bert", activation="swish")
+    with pytest.raises(ValueError, match="BERT: pooling must be one of first, max, got 'mean'"):
+        small("bert", pooling="mean")
     bert = small("bert")
     with pytest.raises(ValueError, match="at most 16 positions, got 17"):
         bert(np.ones((1, 17), int))

@@ -167,7 +167,15 @@ class SequencePreset(Preset):
 
 
 def _music(
-    name: str, cell: str, hidden: int, nottingham: dict[str, Any], noise: float, epochs: int
+    name: str,
+    cell: str,
+    hidden: int,
+    nottingham: dict[str, Any],
+    noise: float,
+    epochs: int,
+    block: int = 256,
+    averaging: float = 0.0,
+    lr: float = 3e-3,
 ) -> SequencePreset:
     return SequencePreset(
         name=name,
@@ -180,12 +188,13 @@ def _music(
             "jsb": {"cell": cell, "hidden": hidden, "dropout": 0.3},
             "nottingham": {"cell": cell, **nottingham},
         },
-        block={"jsb": 256, "nottingham": 256},
+        block={"jsb": 256, "nottingham": block},
         epochs={"jsb": 200, "nottingham": epochs},
         batch_size={"jsb": 8, "nottingham": 2},
         weight_noise={"nottingham": noise},
+        averaging={"nottingham": averaging},
         lr=1e-2,
-        rates={"nottingham": 3e-3},
+        rates={"nottingham": lr},
     )
 
 
@@ -220,13 +229,15 @@ def _bert(
 ) -> SequencePreset:
     sets = tuple(epochs)
     layers = 3 if task == "masked" else 2
-    sizes = {
+    sizes: dict[str, Any] = {
         "width": 128,
         "heads": 4,
         "layers": layers,
         "inner": 512 if task == "masked" else 256,
         "dropout": dropout,
     }
+    if task == "sentences":
+        sizes |= {"pooling": "max", "window": 3}
     return SequencePreset(
         name=name,
         task=task,
@@ -330,7 +341,17 @@ PRESETS: dict[str, Preset] = {
         ),
         _music("rnn-music", "rnn", 92, {"hidden": 92}, 0.05, 240),
         _music("gru-music", "gru", 46, {"hidden": 64, "embed": 16, "dropout": 0.15}, 0.075, 200),
-        _music("lstm-music", "lstm", 38, {"hidden": 56, "embed": 12, "dropout": 0.1}, 0.06, 280),
+        _music(
+            "lstm-music",
+            "lstm",
+            38,
+            {"hidden": 60, "embed": 12, "dropout": 0.1},
+            noise=0.075,
+            epochs=200,
+            block=320,  # a quarter of the tunes has 257 frames
+            averaging=0.999,
+            lr=5e-3,
+        ),
         SequencePreset(
             name="rnn-series",
             task="series",

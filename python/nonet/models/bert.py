@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,21 +11,24 @@ import numpy as np
 from nonet import nn
 from nonet.io import FileError
 from nonet.io.atomic import PathLike
+from nonet.models.bert_heads import ACTIVATIONS, Dense, MaskedHead, Pooler
 from nonet.models.pretrained import Layout, Report, match_folder, read_config, read_folder, write_folder
 from nonet.nn import init
 from nonet.ops.attention import attention
 from nonet.ops.creation import arange, zeros
 from nonet.ops.dropout import dropout
+from nonet.ops.elementwise import masked_fill
 from nonet.ops.index import index_select
+from nonet.ops.join import cat
 from nonet.ops.loss_class import cross_entropy
-from nonet.ops.matmul import linear
+from nonet.ops.pad import pad
+from nonet.ops.reduce import amax
 from nonet.ops.shape import reshape, unsqueeze
-from nonet.ops.unary import tanh
-from nonet.tensor import Parameter, Tensor, TensorLike, as_tensor
+from nonet.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["BERT"]
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu"}
+POOLINGS = ("first", "max")
 HEADS = {
     "mlm": "BertForMaskedLM",
     "classify": "BertForSequenceClassification",
@@ -46,6 +50,23 @@ class _Embeddings(nn.Module):
         kinds = zeros(1, dtype="int64", device=ids.device) if types is None else types
         x = self.LayerNorm(self.word_embeddings(ids) + (places + self.token_type_embeddings(kinds)))
         return dropout(x, self.rate, self.training)
+
+
+class _Phrases(nn.Module):
+    """x + GELU of a convolution over `window` tokens at a time (after Kim, "Convolutional neural networks for sentence
+    classification", EMNLP 2014)."""
+
+    def __init__(self, width: int, window: int, rate: float):
+        self.dense = nn.Linear(window * width, width)
+        self.window, self.rate = window, rate
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        seen = x if mask is None else masked_fill(x, unsqueeze(mask == 0, 2), 0.0)
+        before = (self.window - 1) // 2
+        wide = pad(seen, (0, 0, before, self.window - 1 - before))
+        steps = x.shape[1]
+        together = cat([wide[:, i : i + steps] for i in range(self.window)], 2)
+        return x + dropout(self.dense(together, "gelu"), self.rate, self.training)
 
 
 class _Output(nn.Module):
@@ -87,21 +108,12 @@ class _Attention(nn.Module):
         return self.output(self.self(x, seen), x)
 
 
-class _Dense(nn.Module):
-    def __init__(self, width: int, out: int, activation: str):
-        self.dense = nn.Linear(width, out)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dense(x, self.activation)
-
-
 class _Layer(nn.Module):
     def __init__(
         self, width: int, heads: int, inner: int, activation: str, eps: float, rate: float, seen_rate: float
     ):
         self.attention = _Attention(width, heads, eps, rate, seen_rate)
-        self.intermediate = _Dense(width, inner, activation)
+        self.intermediate = Dense(width, inner, activation)
         self.output = _Output(inner, width, eps, rate)
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
@@ -119,50 +131,17 @@ class _Encoder(nn.Module):
         return x
 
 
-class _Pooler(nn.Module):
-    def __init__(self, width: int):
-        self.dense = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return tanh(self.dense(x[:, 0]))
-
-
-class _Transform(nn.Module):
-    def __init__(self, width: int, activation: str, eps: float):
-        self.dense = nn.Linear(width, width)
-        self.activation = ACTIVATIONS[activation]
-        self.LayerNorm = nn.LayerNorm(width, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x, self.activation))
-
-
-class _Predictions(nn.Module):
-    def __init__(self, width: int, vocabulary: int, activation: str, eps: float):
-        self.transform = _Transform(width, activation, eps)
-        self.bias = Parameter(np.zeros(vocabulary, np.float32))
-
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        return linear(self.transform(x), table, self.bias)
-
-    def own_macs(self, args: tuple[Any, ...], output: Tensor) -> int:
-        return output.numel() * args[1].shape[1]
-
-
-class _MaskedHead(nn.Module):
-    def __init__(self, width: int, vocabulary: int, activation: str, eps: float):
-        self.predictions = _Predictions(width, vocabulary, activation, eps)
-
-
 class BERT(nn.Module):
     """Token numbers [N, T] -> what `head` makes of them.
 
-    head: mlm, logits [N, T, vocabulary] of the tokens themselves, over the table of tokens; classify, [N, classes] from
-    the first token; tokens, [N, T, classes]; None, features [N, T, width]. positions: the longest sequence; types: of
-    segments; dropout: of embeddings and residual branches; attention_dropout: of probabilities (default the same);
-    padding: the token that fills up, which nobody sees (None: none). With the numbers `places` [M] of tokens, counted
-    over all sequences, the heads of every token make [M, ...] of those alone: a seventh of the work where words are
-    hidden and guessed. Matrices start normal with deviation 0.02.
+    head: mlm, logits [N, T, vocabulary] of the tokens themselves, over the table of tokens; classify, [N, classes]
+    from the sequence's vector; tokens, [N, T, classes]; None, features [N, T, width]. positions: the longest
+    sequence; types: of segments; pooling: the sequence's vector is made of the "first" token, as in the paper, or
+    is the "max" over all tokens that are seen; window: tokens that a convolution in front of the encoder joins, 1
+    for none; both learn more from few sentences; dropout: of embeddings and residual branches; attention_dropout:
+    of probabilities (default the same); padding: the token that fills up, which nobody sees (None: none). With the
+    numbers `places` [M] of tokens, counted over all sequences, the heads of every token make [M, ...] of those
+    alone: a seventh of the work where words are hidden and guessed. Matrices start normal with deviation 0.02.
     Errors: ValueError for sizes and names.
     """
 
@@ -182,12 +161,19 @@ class BERT(nn.Module):
         head: str | None = "mlm",
         classes: int = 2,
         padding: int | None = 0,
+        pooling: str = "first",
+        window: int = 1,
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"BERT: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         if head not in HEADS:
             raise ValueError(f"BERT: head must be mlm, classify, tokens or None, got {head!r}")
-        if min(vocabulary, positions, types, width, layers, heads, inner, classes) < 1 or width % heads:
+        if pooling not in POOLINGS:
+            raise ValueError(f"BERT: pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if (
+            min(vocabulary, positions, types, width, layers, heads, inner, classes, window) < 1
+            or width % heads
+        ):
             raise ValueError(
                 f"BERT: sizes must be >= 1 and width a multiple of heads, got {width} and {heads}"
             )
@@ -206,6 +192,8 @@ class BERT(nn.Module):
             "head": head,
             "classes": classes,
             "padding": padding,
+            "pooling": pooling,
+            "window": window,
         }
         seen_rate = dropout if attention_dropout is None else attention_dropout
         self.embeddings = _Embeddings(vocabulary, positions, types, width, eps, dropout)
@@ -219,8 +207,10 @@ class BERT(nn.Module):
             rate=dropout,
             seen_rate=seen_rate,
         )
-        self.pooler = _Pooler(width) if head in ("classify", None) else None
-        self.cls = _MaskedHead(width, vocabulary, activation, eps) if head == "mlm" else None
+        self.phrases = _Phrases(width, window, dropout) if window > 1 else None
+        first = head is None or (head == "classify" and pooling == "first")
+        self.pooler = Pooler(width) if first else None
+        self.cls = MaskedHead(width, vocabulary, activation, eps) if head == "mlm" else None
         self.classifier = nn.Linear(width, classes) if head in ("classify", "tokens") else None
         self.rate = dropout
         self.reset_parameters()
@@ -244,17 +234,23 @@ class BERT(nn.Module):
             raise ValueError(
                 f"a sequence has at most {self.arguments['positions']} positions, got {t.shape[1]}"
             )
-        mask = self.seen(t) if seen is None else as_tensor(seen, device=device)
-        if mask is not None and mask.shape != t.shape:
-            raise ValueError(f"seen must have shape [N, T] = {list(t.shape)}, got {list(mask.shape)}")
+        mask = self.mask(t, seen)
         kinds = None if types is None else as_tensor(types, device=device)
         x = self.embeddings(t, kinds)
+        if self.phrases is not None:
+            x = self.phrases(x, mask)
         return self.encoder(x, None if mask is None else reshape(mask != 0, (t.shape[0], 1, 1, t.shape[1])))
 
-    def seen(self, ids: Tensor) -> Tensor | None:
-        """Which tokens are not padding."""
-        padding = self.arguments["padding"]
-        return None if padding is None else ids != padding
+    def mask(self, ids: TensorLike, seen: TensorLike | None = None) -> Tensor | None:
+        """Which tokens count, [N, T]: `seen`, by default those that are not padding."""
+        t = as_tensor(ids, device=self.embeddings.word_embeddings.weight.device)
+        if seen is None:
+            padding = self.arguments["padding"]
+            return None if padding is None else t != padding
+        mask = as_tensor(seen, device=t.device)
+        if mask.shape != t.shape:
+            raise ValueError(f"seen must have shape [N, T] = {list(t.shape)}, got {list(mask.shape)}")
+        return mask
 
     def forward(
         self,
@@ -274,13 +270,16 @@ class BERT(nn.Module):
             return x
         if self.pooler is not None:
             x = self.pooler(x)
+        elif self.arguments["head"] == "classify":
+            mask = self.mask(ids, seen)
+            x = amax(x if mask is None else masked_fill(x, unsqueeze(mask == 0, 2), -math.inf), 1)
         return self.classifier(dropout(x, self.rate, self.training))
 
     def embed(self, ids: TensorLike, seen: TensorLike | None = None) -> Tensor:
         """One vector per sequence, [N, width]: the mean of the features of what is seen."""
         t = as_tensor(ids, device=self.embeddings.word_embeddings.weight.device)
         x = self.features(t, seen)
-        mask = self.seen(t) if seen is None else as_tensor(seen, device=t.device)
+        mask = self.mask(t, seen)
         if mask is None:
             return x.mean(dim=1)
         weights = unsqueeze((mask != 0).to("float32"), 2)
@@ -317,7 +316,7 @@ class BERT(nn.Module):
             copies=tuple(copies),
             ignored=tuple(ignored),
             renamed=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
-            optional=tuple(n for n in names if n.startswith(("pooler.", "classifier.", "cls."))),
+            optional=tuple(n for n in names if n.startswith(("pooler.", "phrases.", "classifier.", "cls."))),
         )
 
     @staticmethod
@@ -349,8 +348,13 @@ class BERT(nn.Module):
         }
 
     def config(self) -> dict[str, Any]:
-        """What config.json says of this model."""
+        """What config.json says of this model. ValueError for what Hugging Face's lacks."""
         a = self.arguments
+        if self.phrases is not None or (a["head"] == "classify" and self.pooler is None):
+            raise ValueError(
+                "BERT: Hugging Face's has neither a window nor another pooling than the first token's, got "
+                f"window {a['window']} and pooling {a['pooling']!r}"
+            )
         seen = a["attention_dropout"]
         return {
             "model_type": "bert",
