@@ -8,7 +8,16 @@ import re
 import numpy as np
 import pytest
 
-from nonet.data import compose, pad, random_crop, random_flip, random_shift, resize, upsample
+from nonet.data import (
+    compose,
+    pad,
+    random_crop,
+    random_flip,
+    random_mix,
+    random_shift,
+    resize,
+    upsample,
+)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -176,6 +185,20 @@ def test_random_crop():
         ValueError, match="random_crop: images must be at least 9 x 9 with a border of 1, got 6 x 5"
     ):
         random_crop(9, 1)(np.random.default_rng(0), images)
+
+
+def test_random_mix():
+    images = np.random.default_rng(1).random((5, 1, 2, 3), dtype=np.float32)
+    labels = np.arange(5)
+    out, kept = random_mix(0.5)(np.random.default_rng(0), images, labels)
+    assert out.dtype == np.float32 and np.array_equal(kept, labels)
+    weights = (out - images) / (images[::-1] - images + 1e-9)
+    own = np.median(weights.reshape(5, -1), axis=1)
+    np.testing.assert_allclose(out, images + own[:, None, None, None] * (images[::-1] - images), atol=1e-5)
+    assert own.min() >= 0 and own.max() <= 0.5 and len(set(np.round(own, 4))) >= 4
+    assert np.array_equal(random_mix(0)(np.random.default_rng(0), images)[0], images)
+    with pytest.raises(ValueError, match=re.escape("random_mix: share must be in [0, 1], got 2")):
+        random_mix(2)
 
 
 def test_random_flip():

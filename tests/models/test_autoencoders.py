@@ -8,7 +8,17 @@ import pytest
 import nonet
 from helpers import GPU, why_no_gpu
 from nonet import models, nn, optim
-from nonet.models import VAE, Autoencoder, ConvAutoencoder, ConvVAE, corrupt, kl_divergence, vae_loss
+from nonet.models import (
+    VAE,
+    Autoencoder,
+    ConvAutoencoder,
+    ConvVAE,
+    ResidualVAE,
+    corrupt,
+    kl_divergence,
+    vae_loss,
+)
+from nonet.train.generative import pca_errors
 
 
 def rows(n: int = 40, shape: tuple[int, ...] = (1, 7, 5), seed: int = 0) -> np.ndarray:
@@ -109,6 +119,55 @@ def test_loss_beside_numpy():
     np.testing.assert_allclose(kl_divergence(*tensors[1:]).numpy(), kl, rtol=1e-5)
     for beta in (1.0, 4.0):
         np.testing.assert_allclose(vae_loss(tensors, x, beta).item(), entropy + beta * kl.mean(), rtol=1e-5)
+
+
+def test_loss_of_normal_pixels_beside_numpy():
+    rng = np.random.default_rng(0)
+    made, x = (rng.random((4, 2, 3), dtype=np.float32) for _ in range(2))
+    mean, log_variance = (rng.standard_normal((4, 3)).astype(np.float32) for _ in range(2))
+    sigma = np.exp(-1.5)
+    away = (x.astype(np.float64) - made).reshape(4, 6) / sigma
+    cost = (0.5 * away**2 + np.log(sigma * np.sqrt(2 * np.pi))).sum() / 4
+    kl = kl_divergence(nonet.tensor(mean), nonet.tensor(log_variance)).numpy().mean()
+    output = tuple(map(nonet.tensor, (made, mean, log_variance, np.array([-1.5], np.float32))))
+    np.testing.assert_allclose(vae_loss(output, x).item(), cost + kl, rtol=1e-5)
+    np.testing.assert_allclose(vae_loss(output, x, 4.0).item(), cost + 4 * kl, rtol=1e-5)
+
+
+def test_residual_vae():
+    """It begins as probabilistic PCA, the likelihood of which is known, and gets better from there."""
+    nonet.manual_seed(0)
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 30))
+    x = (0.5 + 0.1 * np.tanh(hidden) + 0.02 * rng.standard_normal((200, 30))).reshape(-1, 1, 6, 5)
+    x = x.astype(np.float32).clip(0, 1)
+    model = ResidualVAE((1, 6, 5), codes=3, width=4)
+    model.start_at(x)
+    away = np.square(model.reconstructed(x).astype(np.float64) - x).mean()
+    np.testing.assert_allclose(away, pca_errors(x, x, 3).mean(), rtol=1e-3)
+    basis = model.to_pixels.weight.numpy().astype(np.float64)
+    covariance = basis @ basis.T + np.exp(2 * model.log_sigma.item()) * np.eye(30)
+    centred = x.reshape(200, 30) - model.to_pixels.bias.numpy()
+    quadratic = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
+    exact = -0.5 * (quadratic + np.linalg.slogdet(2 * np.pi * covariance)[1])
+    found = model.log_likelihood(x, draws=500)
+    np.testing.assert_allclose(found, exact, atol=1.0)
+    before = np.mean([vae_loss(model(x), x).item() for _ in range(20)])
+    assert abs(before + exact.mean()) < 0.5  # probabilistic PCA's bound is its likelihood
+    optimizer = nonet.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        vae_loss(model(x), x).backward()
+        assert all(p.grad is not None for p in model.parameters())
+        optimizer.step()
+    assert np.mean([vae_loss(model(x), x).item() for _ in range(20)]) < before - 0.5
+    same = models.build("ResidualVAE", **model.arguments)
+    same.load_state_dict(model.state_dict())
+    assert same.sample(6, seed=5).tobytes() == model.sample(6, seed=5).tobytes()
+    assert 0 <= model.decoded(100 * np.ones((1, 3), np.float32)).min() <= 1
+    for samples in (x[:4], x[:, :, :5]):
+        with pytest.raises(ValueError, match=r"start_at: expected more than 4 samples of \[1, 6, 5\]"):
+            model.start_at(samples)
 
 
 def test_log_likelihood_of_a_decoder_that_ignores_codes_is_exact():

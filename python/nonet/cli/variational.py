@@ -45,10 +45,14 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
     nonet.manual_seed(options.seed)
     model = models.build(preset.architecture, shape=pictures.input.shape, **preset.arguments[options.data])
     classes = int(vars(model)["classes"])
+    if isinstance(model, models.ResidualVAE):
+        model.start_at(seen(pictures.train.inputs, options.data in preset.flip))
     moves = [data.random_flip(preset.flip[options.data])] if options.data in preset.flip else []
     if options.data in preset.zoom:
         size = (pictures.input.height, pictures.input.width)
         moves.append(data.random_window(size, preset.zoom[options.data]))
+    if options.data in preset.mix:
+        moves.append(data.random_mix(preset.mix[options.data]))
     move = data.compose(*moves)
 
     def batch(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> data.Batch:
@@ -60,7 +64,7 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
 
     def conclude(trainer: Trainer, out: Path) -> dict[str, Any]:
         model: Any = trainer.model
-        found = measure(model, pictures.test, pictures.train.inputs)
+        found = measure(model, pictures.test, pictures.train.inputs, options.data in preset.flip)
         count = min(_LIKELIHOOD, len(pictures.test))
         some = pictures.test.subset(slice(count))
         labels = (some.targets,) if classes else ()
@@ -82,9 +86,17 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
     )
 
 
-def measure(model: Any, test: data.ArrayDataset, train: np.ndarray | None = None) -> dict[str, Any]:
-    """BCE + KL per image with one draw of the codes of each; the floor takes all pixels as independent, with their
-    means. `mse` of reconstructions beside that of PCA with as many codes."""
+def seen(images: np.ndarray, mirrored: bool) -> np.ndarray:
+    """The images, and their mirror images if training sees those."""
+    return np.concatenate([images, images[..., ::-1]]) if mirrored else images
+
+
+def measure(
+    model: Any, test: data.ArrayDataset, train: np.ndarray | None = None, mirrored: bool = False
+) -> dict[str, Any]:
+    """-ln p + KL per image with one draw of the codes of each; the floor takes all pixels as independent, with their
+    means (and variances where the model's pixels are normal). `mse` of reconstructions beside that of PCA with as many
+    codes, and with `mirrored` that of PCA of the images and their mirror images."""
     total = 0.0
     nonet.manual_seed(0)  # the same draws for everybody
     model.eval()
@@ -103,11 +115,24 @@ def measure(model: Any, test: data.ArrayDataset, train: np.ndarray | None = None
         "mse": float(np.square(found.astype(np.float64) - test.inputs).mean()),
     }
     if train is not None:
-        mean = train.mean(axis=0, dtype=np.float64).clip(1e-6, 1 - 1e-6)
-        entropy = test.inputs * np.log(mean) + (1 - test.inputs) * np.log(1 - mean)
-        out["floor"] = float(-entropy.sum() / len(test))
+        out["floor"] = independent(train, test.inputs, isinstance(model, models.ResidualVAE))
         out["pca_mse"] = float(pca_errors(train, test.inputs, model.codes).mean())
+        if mirrored:
+            both = seen(train, True)
+            out["pca_mirrored_mse"] = float(pca_errors(both, test.inputs, model.codes).mean())
     return out
+
+
+def independent(train: np.ndarray, test: np.ndarray, normal: bool) -> float:
+    """-ln p per test image of pixels that are independent of each other, normal or of Bernoulli's distribution."""
+    mean = train.mean(axis=0, dtype=np.float64)
+    if normal:
+        variance = train.var(axis=0, dtype=np.float64) + 1e-4  # of the steps of pixels, at least
+        cost = 0.5 * (np.square(test - mean) / variance + np.log(2 * np.pi * variance))
+    else:
+        mean = mean.clip(1e-6, 1 - 1e-6)
+        cost = -(test * np.log(mean) + (1 - test) * np.log(1 - mean))
+    return float(cost.sum() / len(test))
 
 
 def draw(path: Path, model: Any, test: data.ArrayDataset, seed: int) -> None:

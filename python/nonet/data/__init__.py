@@ -48,7 +48,16 @@ from nonet.data.styles import STYLE_FILES, Styles, load_styles, thickened_invers
 from nonet.data.table import Table, read_table
 from nonet.data.text import CharVocab, read_lines, read_text, read_tsv
 from nonet.data.tokenizers import ByteTokenizer, Tokenizer
-from nonet.data.transforms import compose, pad, random_crop, random_flip, random_shift, resize, upsample
+from nonet.data.transforms import (
+    compose,
+    pad,
+    random_crop,
+    random_flip,
+    random_mix,
+    random_shift,
+    resize,
+    upsample,
+)
 
 __all__ = [
     "ECG5000_FILES",
@@ -128,6 +137,7 @@ __all__ = [
     "random_colors",
     "random_crop",
     "random_flip",
+    "random_mix",
     "random_shift",
     "random_window",
     "read_idx",

@@ -109,6 +109,23 @@ def random_flip(
     return flip
 
 
+def random_mix(share: float = 1.0) -> Transform:
+    """A `DataLoader` transform that makes image i of the batch (1 - w) times itself and w times image N - 1 - i, with w
+    from [0, share] for each. The first field are images [N, ...]; the others stay, so it is for tasks without labels.
+
+    Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018 (there with the labels). ValueError for a share
+    outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"random_mix: share must be in [0, 1], got {share!r}")
+
+    def mix(rng: np.random.Generator, images: NDArray[Any], *others: NDArray[Any]) -> Batch:
+        weights = rng.uniform(0, share, (len(images),) + (1,) * (images.ndim - 1)).astype(np.float32)
+        return (images + weights * (images[::-1] - images), *others)
+
+    return mix
+
+
 def upsample(
     images: NDArray[Any], size: int | tuple[int, int], mode: Literal["bilinear", "nearest"] = "bilinear"
 ) -> NDArray[Any]:

@@ -34,7 +34,7 @@ from nonet.models.summary import Layer, observing, summary
 from nonet.models.t5 import T5
 from nonet.models.translator import Translator
 from nonet.models.unet import UNet, segmentation_loss
-from nonet.models.vae import VAE, ConvVAE, kl_divergence, vae_loss
+from nonet.models.vae import VAE, ConvVAE, ResidualVAE, kl_divergence, vae_loss
 from nonet.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from nonet.models.weights import Matching, load_weights, match_weights, read_weights
 
@@ -68,6 +68,7 @@ __all__ = [
     "MLP",
     "Matching",
     "ResNet",
+    "ResidualVAE",
     "Sampling",
     "T5",
     "Translator",

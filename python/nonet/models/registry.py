@@ -25,7 +25,7 @@ from nonet.models.seq2seq import Seq2Seq
 from nonet.models.t5 import T5
 from nonet.models.translator import Translator
 from nonet.models.unet import UNet
-from nonet.models.vae import VAE, ConvVAE
+from nonet.models.vae import VAE, ConvVAE, ResidualVAE
 from nonet.nn import Module
 
 # Every class here keeps its constructor's arguments, as JSON has them, in the attribute `arguments`; None if it has no
@@ -36,6 +36,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "Autoencoder": Autoencoder,
     "ConvAutoencoder": ConvAutoencoder,
     "ConvVAE": ConvVAE,
+    "ResidualVAE": ResidualVAE,
     "CycleGAN": CycleGAN,
     "DCGAN": DCGAN,
     "Detector": Detector,

@@ -16,10 +16,10 @@ from nonet.ops.index import one_hot
 from nonet.ops.join import cat, chunk
 from nonet.ops.random import randn
 from nonet.ops.shape import expand, reshape
-from nonet.ops.unary import exp, sigmoid
+from nonet.ops.unary import clamp, exp, sigmoid
 from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
 
-__all__ = ["VAE", "ConvVAE", "kl_divergence", "vae_loss"]
+__all__ = ["VAE", "ConvVAE", "ResidualVAE", "kl_divergence", "vae_loss"]
 
 _BATCH = 256
 
@@ -29,16 +29,28 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean * mean + exp(log_variance) - 1 - log_variance).sum(1)
 
 
-def vae_loss(output: tuple[Tensor, Tensor, Tensor], target: TensorLike, beta: float = 1.0) -> Tensor:
-    """Negative evidence lower bound per sample, a tensor []: binary cross-entropy of the pixels + beta · KL, in nats.
+def vae_loss(output: tuple[Tensor, ...], target: TensorLike, beta: float = 1.0) -> Tensor:
+    """Negative evidence lower bound per sample, a tensor []: -ln p(pixels) + beta · KL, in nats.
 
-    output: (logits [N, ...], mean [N, codes], log_variance [N, codes]) of a VAE; target: pixels in [0, 1], which need
-    not be binary. beta other than 1: Higgins et al., "β-VAE", ICLR 2017.
+    output: (logits [N, ...], mean [N, codes], log_variance [N, codes]) of a VAE, whose -ln p is the binary
+    cross-entropy; or (means [N, ...] of the pixels, mean, log_variance, log_sigma [1]) of a `ResidualVAE`, whose pixels
+    are normal. target: pixels in [0, 1], which need not be binary. beta other than 1: Higgins et al., "β-VAE", ICLR
+    2017.
     """
-    logits, mean, log_variance = (part.float() for part in output)
-    pixels = as_tensor(target, device=logits.device)
-    entropy = functional.binary_cross_entropy_with_logits(logits, pixels, reduction="sum")
-    return (entropy + beta * kl_divergence(mean, log_variance).sum()) / float(len(logits))
+    made, mean, log_variance, *spread = (part.float() for part in output)
+    pixels = as_tensor(target, device=made.device)
+    if spread:
+        cost = _normal_cost(made, pixels, spread[0]).sum()
+    else:
+        cost = functional.binary_cross_entropy_with_logits(made, pixels, reduction="sum")
+    return (cost + beta * kl_divergence(mean, log_variance).sum()) / float(len(made))
+
+
+def _normal_cost(means: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
+    """-ln p [N] of x [N, ...] under normal distributions with these means and one standard deviation."""
+    away = reshape((x - means) * exp(-log_sigma), (len(x), -1))
+    each = log_sigma + 0.5 * math.log(2 * math.pi)
+    return 0.5 * (away * away).sum(1) + float(away.shape[1]) * each
 
 
 class Variational(nn.Module):
@@ -58,7 +70,7 @@ class Variational(nn.Module):
             )
         self.codes, self.classes = codes, classes
 
-    def forward(self, x: TensorLike, labels: TensorLike | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: TensorLike, labels: TensorLike | None = None) -> tuple[Tensor, ...]:
         """(logits [N, *shape], mean, log_variance [N, codes]) of samples [N, *shape] and one draw of their codes."""
         mean, log_variance = self.encode(x, labels)
         noise = randn(*mean.shape, device=mean.device)
@@ -110,7 +122,7 @@ class Variational(nn.Module):
             with no_grad():
                 parts = [
                     np.asarray(
-                        sigmoid(self.decode(z[i : i + _BATCH], _part(labels, i, device)).float()).cpu()
+                        self._shown(self.decode(z[i : i + _BATCH], _part(labels, i, device)).float()).cpu()
                     )
                     for i in range(0, len(z), _BATCH)
                 ]
@@ -172,10 +184,18 @@ class Variational(nn.Module):
         """ln p(x | z) + ln p(z) - ln q(z | x) [N] for one draw of codes."""
         noise = randn(*mean.shape, device=mean.device)
         z = mean + exp(0.5 * log_variance) * noise
-        logits = self.decode(z, labels).float()
-        entropy = functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
         prior = 0.5 * (noise * noise + log_variance - z * z).sum(1)  # the two constants are equal
-        return np.asarray((prior - reshape(entropy, (len(x), -1)).sum(1)).cpu()).astype(np.float64)
+        cost = self._cost(self.decode(z, labels).float(), x)
+        return np.asarray((prior - cost).cpu()).astype(np.float64)
+
+    def _shown(self, made: Tensor) -> Tensor:
+        """The means of the pixels that `decode` made, in [0, 1]."""
+        return sigmoid(made)
+
+    def _cost(self, made: Tensor, x: Tensor) -> Tensor:
+        """-ln p(x | z) [N] of what `decode` made of z."""
+        entropy = functional.binary_cross_entropy_with_logits(made, x, reduction="none")
+        return reshape(entropy, (len(x), -1)).sum(1)
 
     def _draw(self, count: int, seed: int | None) -> Tensor:
         from nonet import Generator
@@ -250,3 +270,77 @@ class ConvVAE(Variational):
             planes = expand(reshape(classes, (*classes.shape, 1, 1)), (*classes.shape, *x.shape[2:]))
             x = cat([x, planes], 1)
         return self.trunk(x)
+
+
+class ResidualVAE(ConvVAE):
+    """A VAE whose encoder and decoder are a linear layer plus what convolutions add, for few images of [C, H, W].
+
+    Pixels are normal, with means that `decode` returns and one learned standard deviation exp(`log_sigma`): with the
+    linear layers alone it is probabilistic PCA, at which `start_at` begins (a network of random weights hardly comes
+    to the error of PCA on samples that it has not seen, if it sees a few hundred). The convolutions add nothing then.
+    depth convolutions with width, 2 width … channels. ValueError for arguments.
+
+    Tipping, Bishop, "Probabilistic principal component analysis", 1999; a linear VAE has its optimum there: Lucas,
+    Tucker, Grosse, Norouzi, "Don't blame the ELBO!", NeurIPS 2019.
+    """
+
+    def __init__(
+        self, shape: Sequence[int] = (1, 28, 28), codes: int = 20, width: int = 16, depth: int = 2
+    ) -> None:
+        super().__init__(shape, codes, width, depth)
+        del self.arguments["classes"]
+        pixels = math.prod(self.shape)
+        self.to_codes = nn.Linear(pixels, 2 * codes)
+        self.to_pixels = nn.Linear(codes, pixels)
+        self.log_sigma = nn.Parameter(np.array([-2.0], np.float32))
+
+    def forward(self, x: TensorLike, labels: TensorLike | None = None) -> tuple[Tensor, ...]:
+        """(means [N, *shape] of the pixels, mean, log_variance [N, codes], log_sigma [1]); as `VAE` otherwise."""
+        return (*super().forward(x, labels), self.log_sigma)
+
+    def encode(self, x: TensorLike, labels: TensorLike | None = None) -> tuple[Tensor, Tensor]:
+        x = as_tensor(x, device=self.head.weight.device)
+        added = super().encode(x, labels)
+        mean, log_variance = chunk(self.to_codes(reshape(x, (len(x), -1))), 2, 1)
+        return mean + added[0], log_variance + added[1]
+
+    def decode(self, codes: TensorLike, labels: TensorLike | None = None) -> Tensor:
+        """The means [N, *shape] of the pixels for codes [N, codes]; those of unlikely codes may leave [0, 1]."""
+        z = as_tensor(codes, device=self.head.weight.device)
+        return super().decode(z, labels) + reshape(self.to_pixels(z), (-1, *self.shape))
+
+    def start_at(self, samples: np.ndarray) -> None:
+        """Become probabilistic PCA of samples [N, *shape], more than there are codes: the codes of a sample are its
+        projection. The layers' weights are set; ValueError for other shapes or too few samples."""
+        if samples.shape[1:] != self.shape or len(samples) <= self.codes + 1:
+            raise ValueError(
+                f"start_at: expected more than {self.codes + 1} samples of {list(self.shape)}, "
+                f"got {list(samples.shape)}"
+            )
+        rows = samples.reshape(len(samples), -1).astype(np.float64)
+        mean = rows.mean(axis=0)
+        _, values, right = np.linalg.svd(rows - mean, full_matrices=False)
+        variances, basis = values**2 / len(rows), right[: self.codes]
+        rest = max(variances[self.codes :].sum() / max(1, rows.shape[1] - self.codes), 1e-8)
+        kept = np.maximum(variances[: self.codes], 1.001 * rest)
+        scale = np.sqrt(kept - rest)[:, None]
+        weight = np.zeros((2 * self.codes, rows.shape[1]))
+        weight[: self.codes] = basis / scale
+        bias = np.concatenate([-weight[: self.codes] @ mean, np.log(rest / kept)])
+        last: Any = list(self.decoder.modules())[-1]
+        for parameter, value in (
+            (self.to_codes.weight, weight),
+            (self.to_codes.bias, bias),
+            (self.to_pixels.weight, (basis * scale).T),
+            (self.to_pixels.bias, mean),
+            (self.log_sigma, np.array([0.5 * np.log(rest)])),
+            *((p, np.zeros(p.shape)) for layer in (self.head, last) for p in (layer.weight, layer.bias)),
+        ):
+            with no_grad():
+                parameter.copy_(as_tensor(np.ascontiguousarray(value, np.float32), device=parameter.device))
+
+    def _shown(self, made: Tensor) -> Tensor:
+        return clamp(made, 0.0, 1.0)
+
+    def _cost(self, made: Tensor, x: Tensor) -> Tensor:
+        return _normal_cost(made, x, self.log_sigma)
