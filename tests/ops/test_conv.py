@@ -107,24 +107,27 @@ def test_tiles(case):
     check(random(n, c, h, w), random(o, c, 3, 3), random(o), padding=padding)
 
 
-# the same for kernels of 4 x 4 with stride 2, as four of 2 x 2
-PAIRED = [
+# the same for kernels with stride 2, cut by parity
+STRIDED = [
     (2, 17, 16, 20, 33, (1, 1)),
     (3, 40, 13, 17, 16, (0, 2)),
     (1, 16, 14, 13, 35, (3, 0)),
     (9, 16, 4, 4, 70, (1, 1)),
     (2, 20, 15, 18, 18, (2, 3)),
+    (25, 31, 3, 2, 17, (1, 1)),
+    (1, 16, 1, 120, 16, (2, 1)),
 ]
 
 
-@pytest.mark.parametrize("case", PAIRED)
-def test_pairs(case):
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 4), (3, 4), (4, 3)])
+@pytest.mark.parametrize("case", STRIDED)
+def test_strided_tiles(case, kernel):
     n, c, h, w, o, padding = case
-    check(random(n, c, h, w), random(o, c, 4, 4), random(o), padding=padding, stride=(2, 2))
+    check(random(n, c, h, w), random(o, c, *kernel), random(o), padding=padding, stride=(2, 2))
 
 
 @each_isa
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (4, 2)])
 def test_tiles_are_as_exact(isa, kernel, stride):
     """The errors of highest, whose sums are cut otherwise, beside those of the definition."""
     x, w = random(2, 256, 14 * stride, 14 * stride), random(128, 256, kernel, kernel)
@@ -149,7 +152,7 @@ def test_tiles_are_as_exact(isa, kernel, stride):
         assert 0 < highest < most * ieee, (what, highest, ieee)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (4, 2)])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
 def test_tiles_hand_on_what_is_not_finite(value, kernel, stride):
     x, w = random(2, 16, 8 * stride, 8 * stride), random(16, 16, kernel, kernel)
@@ -171,6 +174,38 @@ def test_tiles_hand_on_what_is_not_finite(value, kernel, stride):
             np.testing.assert_allclose(highest[finite], ieee[finite], rtol=1e-4, atol=1e-4)
         else:
             np.testing.assert_array_equal(highest, ieee)
+
+
+def as_bfloat16(x: np.ndarray) -> np.ndarray:
+    bits = x.view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@each_isa
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (4, 2)])
+@pytest.mark.parametrize("positive", [False, True])
+def test_tiles_of_pairs(isa, kernel, stride, positive):
+    """The errors of medium in tiles, of images with a mean and without, beside those that rounded operands have."""
+    x, w = random(3, 64, 13 * stride, 11 * stride), random(48, 64, kernel, kernel)
+    dy = random(3, 48, 13, 11)
+    if positive:
+        x = np.maximum(x, 0)
+    options = {"stride": (stride, stride), "padding": (1, 1)}
+    both = []
+    for change in (np.asarray, as_bfloat16):
+        x64, w64, dy64 = (change(v).astype(np.float64) for v in (x, w, dy))
+        both.append(
+            [reference.conv2d(x64, w64, **options), *reference.gradients(dy64, x64, w64, **options)[:2]]
+        )
+    with use_isa(isa), nonet.set_matmul_precision("medium"):
+        t = [nonet.tensor(v, requires_grad=True) for v in (x, w)]
+        y = F.conv2d(*t, None, stride, 1)
+        y.backward(nonet.tensor(dy))
+    for what, got, want, rounded in zip(
+        ("y", "dx", "dw"), (y.detach(), t[0].grad, t[1].grad), *both, strict=True
+    ):
+        error = np.sqrt(np.mean((got.numpy() - want) ** 2))
+        assert error < 2.2 * np.sqrt(np.mean((rounded - want) ** 2)), what
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (200, 3, 3, 3)])
@@ -425,6 +460,7 @@ def test_bad_input():
 PRODUCTS = [
     (40, 33, (1, 1), (1, 1), (0, 0), (1, 1)),
     (24, 20, (3, 3), (2, 2), (1, 1), (1, 1)),
+    (16, 35, (4, 4), (2, 2), (1, 1), (1, 1)),
     (18, 40, (3, 3), (1, 1), (1, 1), (1, 1)),
     (17, 16, (5, 2), (1, 3), (3, 0), (1, 1)),
     (16, 35, (3, 3), (1, 1), (1, 2), (2, 2)),

@@ -74,9 +74,10 @@ def test_conv_transpose2d(case):
     ("padding", "more"), [((1, 1), (0, 0)), ((0, 2), (1, 0)), ((3, 1), (0, 1)), ((2, 0), (1, 1))]
 )
 @pytest.mark.parametrize(("c", "o"), [(17, 33), (64, 16)])
-def test_pairs(c, o, padding, more):
-    """Kernels of 4 x 4 with stride 2 as four of 2 x 2, in tiles."""
-    x, w, b = random(2, c, 9, 12), random(c, o, 4, 4), random(o)
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 4), (3, 4)])
+def test_strided_tiles(c, o, kernel, padding, more):
+    """Kernels with stride 2 cut by parity, in tiles."""
+    x, w, b = random(2, c, 9, 12), random(c, o, *kernel), random(o)
     check(x, w, b, stride=(2, 2), padding=padding, output_padding=more)
 
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "array/array.h"
+#include "array/convert.h"
 #include "ops/conv/device.h"
 #include "ops/conv/layout.h"
 #include "ops/conv/passes.h"
@@ -187,6 +188,34 @@ void run(const Correlation& c, bool depthwise) {
   (depthwise ? conv_kernels().correlate_depthwise : conv_kernels().correlate)(c);
 }
 
+// Whether sums over so many channels per group are those of bfloat16 pairs, read from the pixels.
+bool sums_pairs(const ConvSizes& s, int64_t depth, const ConvOptions& o) {
+  return multiplies_pairs(o.precision) && depth % 2 == 0 && !s.depthwise();
+}
+
+// Images as pairs: rounded, two channels to a float. `memory` keeps them.
+Pixels<const float> paired(const Pixels<const float>& in, int64_t images, Array& memory) {
+  const int64_t floats = images * in.image;
+  if (!memory.defined() || memory.numel() < floats) memory = Array(Shape{floats}, DType::bfloat16);
+  bfloat16* to = memory.data<bfloat16>();
+  parallel_for(floats, 32768, [&](int64_t begin, int64_t end) {
+    convert_kernels().to_bfloat16(in.data + begin, to + begin, end - begin);
+  });
+  return {static_cast<const float*>(memory.address()), in.image / 2, in.row / 2, in.pixel / 2};
+}
+
+// The same sums on pairs; c.in and c.weights hold pairs already.
+void run_pairs(Correlation c, std::vector<Tap> taps) {
+#if defined(__x86_64__)
+  for (Tap& tap : taps) tap.weight /= 2;
+  c.taps = taps.data();
+  c.grid.in /= 2;
+  c.depth /= 2;
+  c.panel_floats /= 2;
+  avx512::conv_pair_kernels.correlate(c);
+#endif
+}
+
 }  // namespace
 
 // ---------------------------------------------------------------- the three passes on [N, C, H, W], float32
@@ -195,18 +224,22 @@ void pass_forward(const Array& x, const Array& weight, const float* bias, const 
                   const Array& y) {
   if (prefers_gemm(o) && gemm_forward(x, weight, bias, s, o, y)) return;
   if (winograd_forward(x, weight, bias, s, o, y)) return;
-  if (gemm_forward(x, weight, bias, s, o, y)) return;
-  const Array packed =
-      s.depthwise() ? pack_depthwise(weight, s, false) : prepared(weight, s, Weights::forward, o.keeps_weights);
+  const bool pairs = sums_pairs(s, s.in, o);
+  if (!pairs && gemm_forward(x, weight, bias, s, o, y)) return;
+  const Array packed = s.depthwise()
+                           ? pack_depthwise(weight, s, false)
+                           : prepared(weight, s, pairs ? Weights::forward_pairs : Weights::forward, o.keeps_weights);
   const std::vector<Tap> taps = forward_taps(s, o);
   const Window window = forward_window(s, o, s.c);
   const int64_t step = images_at_a_time(x, window);
   Array memory;
+  Array pair_memory;
   for (int64_t first = 0; first < s.n; first += step) {
     const int64_t images = std::min(step, s.n - first);
     Correlation c{};
     c.grid = {images, s.oh, s.ow, s.ow, o.stride[0], o.stride[1], s.groups, s.in, s.out};
     c.in = windowed(x, first, images, window, memory);
+    if (pairs) c.in = paired(c.in, images, pair_memory);
     c.out = {y.raw<float>() + first * s.oh * s.ow * s.o, s.oh * s.ow * s.o, s.ow * s.o, s.o};
     if (s.positions() == 1) flatten(c.grid, c.in, c.out);
     c.taps = taps.data();
@@ -216,7 +249,7 @@ void pass_forward(const Array& x, const Array& weight, const float* bias, const 
     c.panel_floats = s.positions() * s.in * 32;
     c.bias = bias;
     c.activation = o.activation;
-    run(c, s.depthwise());
+    pairs ? run_pairs(c, taps) : run(c, s.depthwise());
   }
 }
 
@@ -224,8 +257,8 @@ namespace {
 
 // dX for the input pixels congruent to (py, px) modulo the stride. Rows of dY begin at window.top, left.
 void input_phase(const Pixels<const float>& dy, const Pixels<float>& dx, const Array& packed, const float* bias,
-                 const ConvSizes& s, const ConvOptions& o, const Window& window, int64_t images, int64_t py,
-                 int64_t px) {
+                 const ConvSizes& s, const ConvOptions& o, const Window& window, int64_t images, int64_t py, int64_t px,
+                 bool pairs) {
   const bool rows = whole_rows(s, o.dilation[1]) && o.stride[1] == 1;
   std::vector<Tap> taps;
   for (const Offset& i : offsets(s.kh, o.padding[0], o.dilation[0], o.stride[0], py)) {
@@ -250,7 +283,7 @@ void input_phase(const Pixels<const float>& dy, const Pixels<float>& dx, const A
   c.panel_floats = s.positions() * s.out * 32;
   c.bias = bias;
   c.activation = o.activation;
-  run(c, s.depthwise());
+  pairs ? run_pairs(c, taps) : run(c, s.depthwise());
 }
 
 }  // namespace
@@ -259,22 +292,26 @@ void pass_input(const Array& dy, const Array& weight, const float* bias, const C
                 const Array& dx) {
   if (prefers_gemm(o) && gemm_input(dy, weight, bias, s, o, dx)) return;
   if (winograd_input(dy, weight, bias, s, o, dx)) return;
-  if (gemm_input(dy, weight, bias, s, o, dx)) return;
+  const bool pairs = sums_pairs(s, s.out, o);
+  if (!pairs && gemm_input(dy, weight, bias, s, o, dx)) return;
   if (spread_input(dy, weight, bias, s, o, dx)) return;
-  const Array packed =
-      s.depthwise() ? pack_depthwise(weight, s, true) : prepared(weight, s, Weights::backward, o.keeps_weights);
+  const Array packed = s.depthwise()
+                           ? pack_depthwise(weight, s, true)
+                           : prepared(weight, s, pairs ? Weights::backward_pairs : Weights::backward, o.keeps_weights);
   const Range y = reach(s.kh, o.padding[0], o.dilation[0], o.stride[0], s.h);
   const Range x = reach(s.kw, o.padding[2], o.dilation[1], o.stride[1], s.w);
   const Window window{y.before, x.before, y.length, x.length, s.o};
   const int64_t step = images_at_a_time(dy, window);
   Array memory;
+  Array pair_memory;
   for (int64_t first = 0; first < s.n; first += step) {
     const int64_t images = std::min(step, s.n - first);
-    const Pixels<const float> in = windowed(dy, first, images, window, memory);
+    Pixels<const float> in = windowed(dy, first, images, window, memory);
+    if (pairs) in = paired(in, images, pair_memory);
     const Pixels<float> out{dx.raw<float>() + first * s.h * s.w * s.c, s.h * s.w * s.c, s.w * s.c, s.c};
     for (int64_t py = 0; py < std::min(o.stride[0], s.h); ++py) {
       for (int64_t px = 0; px < std::min(o.stride[1], s.w); ++px)
-        input_phase(in, out, packed, bias, s, o, window, images, py, px);
+        input_phase(in, out, packed, bias, s, o, window, images, py, px, pairs);
     }
   }
 }

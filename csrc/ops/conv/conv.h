@@ -109,6 +109,19 @@ struct ConvKernels {
 };
 NONET_KERNELS(ConvKernels, conv_kernels);
 
+// The same on dot products of bfloat16 pairs (avx512_bf16): every float of image and weights holds two channels, and
+// sizes count floats.
+struct ConvPairKernels {
+  void (*correlate)(const Correlation& c);
+  // Rows of 32 columns, two by two: to [pairs][32].
+  void (*pair_rows)(const float* rows, int64_t pairs, float* to);
+};
+#if defined(__x86_64__)
+namespace avx512 {
+extern const ConvPairKernels conv_pair_kernels;
+}
+#endif
+
 // On a device the same sums are products whose operands are gathered while they are read, never stored: neither padded
 // images nor kernel positions side by side. float32 or bfloat16, sums in float32. x: plain or nhwc; y, dy, dx: nhwc.
 // Weights are float32, and bring the summed index to the front:

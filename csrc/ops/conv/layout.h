@@ -36,8 +36,18 @@ int64_t images_at_a_time(const Array& x, const Window& window);
 enum class Weights {
   forward,   // [G][out / 32][kh][kw][in][32]
   backward,  // [G][in / 32][kh][kw from last to first][out][32], for the gradient of the input
-  tiles,     // [16][out / 32][in][32]
-  rotated,   // [16][in / 32][out][32]
+  forward_pairs,
+  backward_pairs,  // the same in pairs of bfloat16
+  // matrices of tiles, of O and C, or of C and O with kernels turned about; then the same in pairs of bfloat16, and all
+  // four for kernels with stride 2
+  tiles,
+  rotated,
+  tile_pairs,
+  rotated_pairs,
+  strided_tiles,
+  strided_rotated,
+  strided_tile_pairs,
+  strided_rotated_pairs,
 };
 // keep: for the next call, if W is a parameter that stays what it is (packed.h).
 Array prepared(const Array& weight, const ConvSizes& s, Weights form, bool keep);

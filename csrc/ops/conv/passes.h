@@ -38,6 +38,9 @@ bool winograd_forward(const Array& x, const Array& weight, const float* bias, co
 bool winograd_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                     const Array& dx);
 bool winograd_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
+// The matrices that it reads (layout.h), and their size.
+int64_t winograd_floats(const ConvSizes& s, int64_t stride, bool rotated, bool pairs);
+void winograd_weights(const float* weight, const ConvSizes& s, int64_t stride, bool rotated, bool pairs, float* to);
 
 // The same as products of matrices (products.cpp). False if that does not apply.
 bool gemm_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
@@ -47,6 +50,8 @@ bool gemm_input(const Array& dy, const Array& weight, const float* bias, const C
 bool gemm_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight);
 // Whether products are those of bfloat16 terms, faster than multiply-adds.
 bool multiplies_terms(Precision precision);
+// Whether they are dot products of pairs, which other paths have too.
+bool multiplies_pairs(Precision precision);
 // Whether they are faster than Winograd's algorithm.
 bool prefers_gemm(const ConvOptions& o);
 

@@ -1,6 +1,6 @@
 // Weights in the form that a path reads, and the copies of them that are kept.
 #include "ops/conv/layout.h"
-#include "ops/conv/winograd.h"
+#include "ops/conv/passes.h"
 #include "ops/matmul/packed.h"
 
 namespace nonet {
@@ -25,6 +25,33 @@ ConvSizes sizes_of(const Gemm& g) {
   return s;
 }
 
+struct Tiled {
+  int64_t stride;
+  bool rotated, pairs;
+};
+constexpr Tiled tiled(Weights form) {
+  const int code = static_cast<int>(form) - static_cast<int>(Weights::tiles);
+  return {code / 4 + 1, code % 2 == 1, code / 2 % 2 == 1};
+}
+
+int64_t floats_of(const ConvSizes& s, Weights form) {
+  if (form >= Weights::tiles) {
+    const Tiled t = tiled(form);
+    return winograd_floats(s, t.stride, t.rotated, t.pairs);
+  }
+  const bool by_out = form == Weights::forward || form == Weights::forward_pairs;
+  const bool pairs = form == Weights::forward_pairs || form == Weights::backward_pairs;
+  const int64_t columns = by_out ? s.out : s.in;
+  const int64_t depth = (by_out ? s.in : s.out) / (pairs ? 2 : 1);
+  return s.groups * s.positions() * ((columns + 31) / 32) * 32 * depth;
+}
+
+void pair_rows([[maybe_unused]] const Array& panels, [[maybe_unused]] float* to) {
+#if defined(__x86_64__)
+  avx512::conv_pair_kernels.pair_rows(panels.data<float>(), panels.numel() / 64, to);
+#endif
+}
+
 template <Weights form>
 void prepare(const Gemm& g, void* to) {
   const ConvSizes s = sizes_of(g);
@@ -32,26 +59,36 @@ void prepare(const Gemm& g, void* to) {
   auto* out = static_cast<float*>(to);
   if constexpr (form == Weights::forward) pack_forward(from, s, out);
   if constexpr (form == Weights::backward) pack_backward(from, s, out);
-  if constexpr (form == Weights::tiles) winograd_kernels().weights(from, s.o, s.in, false, out);
-  if constexpr (form == Weights::rotated) winograd_kernels().weights(from, s.o, s.in, true, out);
+  if constexpr (form == Weights::forward_pairs || form == Weights::backward_pairs) {
+    constexpr Weights floats = form == Weights::forward_pairs ? Weights::forward : Weights::backward;
+    const Array panels(Shape{floats_of(s, floats)});
+    prepare<floats>(g, panels.data<float>());
+    pair_rows(panels, out);
+  }
+  if constexpr (form >= Weights::tiles) {
+    const Tiled t = tiled(form);
+    winograd_weights(from, s, t.stride, t.rotated, t.pairs, out);
+  }
 }
-constexpr MatmulKernels packers[] = {{nullptr, nullptr, nullptr, prepare<Weights::forward>},
-                                     {nullptr, nullptr, nullptr, prepare<Weights::backward>},
-                                     {nullptr, nullptr, nullptr, prepare<Weights::tiles>},
-                                     {nullptr, nullptr, nullptr, prepare<Weights::rotated>}};
-
-int64_t floats_of(const ConvSizes& s, Weights form) {
-  const bool by_out = form == Weights::forward || form == Weights::tiles;
-  const int64_t columns = by_out ? s.out : s.in;
-  const int64_t depth = by_out ? s.in : s.out;
-  const bool panels = form == Weights::forward || form == Weights::backward;
-  return s.groups * (panels ? s.positions() : 16) * ((columns + 31) / 32) * 32 * depth;
-}
+template <Weights form>
+constexpr MatmulKernels packer{nullptr, nullptr, nullptr, prepare<form>};
+constexpr const MatmulKernels* packers[] = {&packer<Weights::forward>,
+                                            &packer<Weights::backward>,
+                                            &packer<Weights::forward_pairs>,
+                                            &packer<Weights::backward_pairs>,
+                                            &packer<Weights::tiles>,
+                                            &packer<Weights::rotated>,
+                                            &packer<Weights::tile_pairs>,
+                                            &packer<Weights::rotated_pairs>,
+                                            &packer<Weights::strided_tiles>,
+                                            &packer<Weights::strided_rotated>,
+                                            &packer<Weights::strided_tile_pairs>,
+                                            &packer<Weights::strided_rotated_pairs>};
 
 }  // namespace
 
 Array prepared(const Array& weight, const ConvSizes& s, Weights form, bool keep) {
-  const MatmulKernels& packer = packers[static_cast<int>(form)];
+  const MatmulKernels& packer = *packers[static_cast<int>(form)];
   const Gemm g{.m = 0,
                .n = s.o,
                .k = s.in,

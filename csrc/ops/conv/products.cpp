@@ -15,6 +15,7 @@ constexpr int64_t chunk_floats = 4 << 20;  // of patches at a time
 constexpr int64_t grain = 16384;           // floats moved by a task
 constexpr int64_t least_depth = 32;        // values of a sum that fill a step of terms
 constexpr int64_t least_channels = 16;
+constexpr int64_t least_pair_depth = 16;  // channels whose patches are not worth their copies on pairs
 
 bool is_pointwise(const ConvSizes& s, const ConvOptions& o) {
   return s.groups == 1 && s.positions() == 1 && o.stride[0] == 1 && o.stride[1] == 1 && s.oh == s.h && s.ow == s.w &&
@@ -24,7 +25,7 @@ bool is_pointwise(const ConvSizes& s, const ConvOptions& o) {
 // depth: of a kernel position.
 bool takes_patches(const ConvSizes& s, const ConvOptions& o, int64_t depth, int64_t channels) {
   return s.groups == 1 && multiplies_terms(o.precision) && s.positions() * depth >= least_depth &&
-         channels >= least_channels;
+         depth >= (isa() == Isa::amx ? 1 : least_pair_depth) && channels >= least_channels;
 }
 
 // C [m, n] (+)= op(A) op(B), all float32 but for what g says.
@@ -217,7 +218,11 @@ bool gemm_weight(const Array& dy, const Array& x, const ConvSizes& s, const Conv
 }
 
 bool multiplies_terms(Precision precision) {
-  return isa() == Isa::amx ? precision != Precision::ieee : isa() == Isa::avx512_bf16 && precision == Precision::medium;
+  return isa() == Isa::amx ? precision != Precision::ieee : multiplies_pairs(precision);
+}
+
+bool multiplies_pairs(Precision precision) {
+  return isa() == Isa::avx512_bf16 && precision == Precision::medium;
 }
 
 bool prefers_gemm(const ConvOptions& o) {

@@ -1,6 +1,7 @@
 #include "ops/conv/winograd.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "ops/conv/passes.h"
 
@@ -15,24 +16,38 @@ int64_t tiles_along(int64_t pixels) {
   return (pixels + 1) / 2;
 }
 
-// Whether tiles on `rows` x `cols` pixels of a `size` x `size` kernel with this stride compute less than kernels on all
-// of them: `pixels` of the latter cost as much as `cost` tiles.
-bool tiles_pay(const ConvSizes& s, const ConvOptions& o, int64_t size, int64_t stride, int64_t pixels, int64_t cost,
-               int64_t rows, int64_t cols) {
-  const bool fits = s.kh == size && s.kw == size && s.groups == 1 && o.stride[0] == stride && o.stride[1] == stride &&
-                    o.dilation[0] == 1 && o.dilation[1] == 1 && o.precision != Precision::ieee;
-  if (!fits || std::min(s.in, s.out) < least_channels) return false;
-  const int64_t tiles = tiles_along(rows) * tiles_along(cols);
-  return s.n * tiles >= least_tiles && pixels * tiles < cost * rows * cols;
+const WinogradKernels& kernels(bool pairs) {
+#if defined(__x86_64__)
+  if (pairs) return avx512::winograd_pair_kernels;
+#endif
+  return winograd_kernels();
 }
 
+// Multiplications along an axis of so many pixels of the output: for a kernel without stride, or with stride 2 over
+// both parities.
+int64_t products_along(int64_t pixels, int64_t kernel, int64_t stride) {
+  if (stride == 1) return 4 * tiles_along(pixels) - pixels % 2;
+  return (kernel + 2) * tiles_along(pixels) - 2 * (pixels % 2);
+}
+
+bool fits(const ConvSizes& s, const ConvOptions& o) {
+  const int64_t stride = o.stride[0];
+  const auto known = [&](int64_t kernel) { return stride == 1 ? kernel == 3 : kernel == 3 || kernel == 4; };
+  return s.groups == 1 && stride <= 2 && o.stride[1] == stride && known(s.kh) && known(s.kw) && o.dilation[0] == 1 &&
+         o.dilation[1] == 1 && o.precision != Precision::ieee && std::min(s.in, s.out) >= least_channels;
+}
+
+// Whether tiles compute less than the definition on that many output pixels, transforms counted as a quarter more.
 bool pays(const ConvSizes& s, const ConvOptions& o, int64_t rows, int64_t cols) {
-  return tiles_pay(s, o, 3, 1, 20, 9, rows, cols);
+  if (!fits(s, o) || s.n * tiles_along(rows) * tiles_along(cols) < least_tiles) return false;
+  const int64_t stride = o.stride[0];
+  return 5 * products_along(rows, s.kh, stride) * products_along(cols, s.kw, stride) < 4 * s.positions() * rows * cols;
 }
 
-// What tiles on that many pixels read, `above` and `left` rows and columns of zeros first.
-Window tile_window(int64_t above, int64_t left, int64_t rows, int64_t cols, int64_t channels) {
-  return {above, left, 2 * tiles_along(rows) + 2, 2 * tiles_along(cols) + 2, channels};
+// Values summed at a time: few, as what is summed is larger than outputs, and fewer where the definition has shorter
+// sums to compare with.
+int64_t chain_of(const ConvSizes& s) {
+  return s.kh == 4 || s.kw == 4 ? 32 : 64;
 }
 
 Pixels<float> rows_of(const Array& image, int64_t first) {
@@ -40,177 +55,252 @@ Pixels<float> rows_of(const Array& image, int64_t first) {
   return {image.raw<float>() + first * image.dim(2) * row, image.dim(2) * row, row, image.dim(1)};
 }
 
-// to = f(bias + the convolution of `from` as the window shows it)
-bool convolve(const Array& from, const Window& window, const Array& weights, const float* bias,
-              FusedActivation activation, const Array& to) {
-  const int64_t step = images_at_a_time(from, window);
-  Array memory;
-  for (int64_t first = 0; first < from.dim(0); first += step) {
-    const int64_t images = std::min(step, from.dim(0) - first);
-    const bool fine = winograd_kernels().forward({.images = images,
-                                                  .rows = to.dim(2),
-                                                  .cols = to.dim(3),
-                                                  .in = windowed(from, first, images, window, memory),
-                                                  .out = rows_of(to, first),
-                                                  .depth = from.dim(1),
-                                                  .channels = to.dim(1),
-                                                  .weights = static_cast<const float*>(weights.address()),
-                                                  .bias = bias,
-                                                  .activation = activation});
-    if (!fine) return false;
-  }
-  return true;
-}
-
-// ---------------------------------------------------------------- kernels of 4 x 4 with stride 2: four of 2 x 2
-
-bool pairs_pay(const ConvSizes& s, const ConvOptions& o, int64_t rows, int64_t cols) {
-  return tiles_pay(s, o, 4, 2, 90, 28, rows, cols);
-}
-
-int64_t pairs_floats(int64_t columns, int64_t depth) {
-  return 9 * ((columns + 31) / 32) * 32 * depth;
-}
-
-// y = f(bias + conv(x)): pixels of one parity are a source.
-bool pairs_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
-                   const Array& y) {
-  if (multiplies_terms(o.precision) || !pairs_pay(s, o, s.oh, s.ow)) return false;  // patches are faster
-  const int64_t depth = 4 * s.c;
-  const Array weights(Shape{pairs_floats(s.o, depth)});
-  for (int64_t a = 0; a < 2; ++a) {
-    for (int64_t b = 0; b < 2; ++b) {
-      winograd_kernels().pairs_weights(weight.data<float>(), s.o, s.c, false, {a, a + 2}, {b, b + 2}, (2 * a + b) * s.c,
-                                       depth, weights.data<float>());
-    }
-  }
-  const Window window{o.padding[0], o.padding[2], 4 * tiles_along(s.oh) + 2, 4 * tiles_along(s.ow) + 2, s.c};
-  const int64_t step = images_at_a_time(x, window);
-  Array memory;
-  for (int64_t first = 0; first < s.n; first += step) {
-    const int64_t images = std::min(step, s.n - first);
-    const Pixels<const float> in = windowed(x, first, images, window, memory);
-    const bool fine = winograd_kernels().pairs({.images = images,
-                                                .rows = s.oh,
-                                                .cols = s.ow,
-                                                .in = {in.data, in.image, 2 * in.row, 2 * in.pixel},
-                                                .out = rows_of(y, first),
-                                                .depth = s.c,
-                                                .sources = 4,
-                                                .source = {0, in.pixel, in.row, in.row + in.pixel},
-                                                .channels = s.o,
-                                                .weights = weights.data<float>(),
-                                                .bias = bias,
-                                                .activation = o.activation});
-    if (!fine) return false;
-  }
-  return true;
-}
-
-// Along one axis, the pixels of dX of one parity: how many there are, the elements of a kernel that reach them, and the
-// pixel of dY that the first of these reads for the first of them.
-struct Parity {
+// ---------------------------------------------------------------- kernels cut by parity
+// The elements of a kernel along one axis that belong together.
+struct Elements {
   int64_t count;
-  int64_t element[2];
-  int64_t from;
-
-  Parity(int64_t parity, int64_t size, int64_t before)
-      : count((size - parity + 1) / 2),
-        element{(parity + before) % 2 + 2, (parity + before) % 2},
-        from((parity + before) / 2 - 1) {}
+  int64_t at[3];
 };
 
-// dx = f(bias + the gradient of conv's input): one call for each parity of rows and columns.
-bool pairs_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
-                 const Array& dx) {
-  if (!pairs_pay(s, o, s.h / 2, s.w / 2)) return false;
-  const Parity rows[2] = {{0, s.h, o.padding[0]}, {1, s.h, o.padding[0]}};
-  const Parity cols[2] = {{0, s.w, o.padding[2]}, {1, s.w, o.padding[2]}};
-  const int64_t floats = pairs_floats(s.c, s.o);
-  const Array weights(Shape{4 * floats});
-  for (int64_t a = 0; a < 2; ++a) {
-    for (int64_t b = 0; b < 2; ++b) {
-      winograd_kernels().pairs_weights(weight.data<float>(), s.o, s.c, true, rows[a].element, cols[b].element, 0, s.o,
-                                       weights.data<float>() + (2 * a + b) * floats);
-    }
+// Of output pixels with this stride: what meets the input pixels of a parity, in their order.
+Elements elements_of(int64_t kernel, int64_t stride, int64_t parity) {
+  Elements out{};
+  for (int64_t k = parity; k < kernel; k += stride) out.at[out.count++] = k;
+  return out;
+}
+
+// The other way round: what the pixels of an image read of the gradient.
+Elements reversed(const Elements& e) {
+  Elements out = e;
+  std::reverse(out.at, out.at + out.count);
+  return out;
+}
+
+int64_t matrices_of(const Elements& rows, const Elements& cols) {
+  const auto along = [](int64_t taps) { return taps == 1 ? 1 : taps + 1; };
+  return along(rows.count) * along(cols.count);
+}
+
+int64_t all_matrices(const ConvSizes& s, int64_t stride) {
+  int64_t sum = 0;
+  for (int64_t p = 0; p < stride * stride; ++p)
+    sum += matrices_of(elements_of(s.kh, stride, p / stride), elements_of(s.kw, stride, p % stride));
+  return sum;
+}
+
+// The matrices of every parity: side by side in every panel (forward), or panels of each by themselves (rotated).
+struct Matrices {
+  int64_t count;
+  WinogradWeights of[most_sources];
+};
+Matrices matrices(const float* weight, const ConvSizes& s, int64_t stride, bool rotated, bool pairs, float* to) {
+  const int64_t panel = kernels(pairs).matrix_floats(rotated ? s.o : s.c);
+  const int64_t panels = ((rotated ? s.c : s.o) + 31) / 32;
+  Matrices out{stride * stride, {}};
+  int64_t first = 0;
+  for (int64_t p = 0; p < out.count; ++p) {
+    const Elements plain[2] = {elements_of(s.kh, stride, p / stride), elements_of(s.kw, stride, p % stride)};
+    const Elements rows = rotated ? reversed(plain[0]) : plain[0];
+    const Elements cols = rotated ? reversed(plain[1]) : plain[1];
+    WinogradWeights& w = out.of[p];
+    w = {weight, s.o, s.c, rotated, s.positions(), s.kw, rows.count, cols.count, {}, {}, 0, 0, to};
+    std::copy_n(rows.at, 3, w.row);
+    std::copy_n(cols.at, 3, w.col);
+    w.matrices = rotated ? matrices_of(rows, cols) : all_matrices(s, stride);
+    w.first = rotated ? 0 : first;
+    if (rotated) w.to += panels * first * panel;
+    first += matrices_of(rows, cols);
   }
-  const auto reach = [](const Parity(&p)[2]) {
-    return std::max(p[0].from + 2 * tiles_along(p[0].count), p[1].from + 2 * tiles_along(p[1].count)) + 1;
+  return out;
+}
+
+Weights form_of(bool rotated, bool pairs, int64_t stride) {
+  const int first = static_cast<int>(rotated ? Weights::rotated : Weights::tiles);
+  return static_cast<Weights>(first + (pairs ? 2 : 0) + (stride == 2 ? 4 : 0));
+}
+
+// Output pixels per tile are two, and the kernel reaches beyond them.
+Window tile_window(const ConvSizes& s, const ConvOptions& o) {
+  const auto pixels = [&](int64_t size, int64_t kernel) {
+    return 2 * o.stride[0] * tiles_along(size) + kernel - o.stride[0];
   };
-  const int64_t top = std::max<int64_t>(0, -rows[0].from);
-  const int64_t left = std::max<int64_t>(0, -cols[0].from);
-  const Window window{top, left, top + reach(rows), left + reach(cols), s.o};
-  const int64_t step = images_at_a_time(dy, window);
-  Array memory;
-  for (int64_t first = 0; first < s.n; first += step) {
-    const int64_t images = std::min(step, s.n - first);
-    const Pixels<const float> in = windowed(dy, first, images, window, memory);
-    const Pixels<float> out = rows_of(dx, first);
-    for (int64_t a = 0; a < 2; ++a) {
-      for (int64_t b = 0; b < 2; ++b) {
-        const float* from = in.data + (top + rows[a].from) * in.row + (left + cols[b].from) * in.pixel;
-        float* to = out.data + a * out.row + b * out.pixel;
-        const bool fine = winograd_kernels().pairs({.images = images,
-                                                    .rows = rows[a].count,
-                                                    .cols = cols[b].count,
-                                                    .in = {from, in.image, in.row, in.pixel},
-                                                    .out = {to, out.image, 2 * out.row, 2 * out.pixel},
-                                                    .depth = s.o,
-                                                    .sources = 1,
-                                                    .source = {0},
-                                                    .channels = s.c,
-                                                    .weights = weights.data<float>() + (2 * a + b) * floats,
-                                                    .bias = bias,
-                                                    .activation = o.activation});
-        if (!fine) return false;
-      }
-    }
+  return {o.padding[0], o.padding[2], pixels(s.oh, s.kh), pixels(s.ow, s.kw), s.c};
+}
+
+// The sources of what reads an image with this stride.
+template <class Call>
+void set_sources(Call& call, const ConvSizes& s, int64_t stride, const Pixels<const float>& in) {
+  call.in = {in.data, in.image, stride * in.row, stride * in.pixel};
+  call.sources = stride * stride;
+  for (int64_t p = 0; p < call.sources; ++p) {
+    const int64_t row = p / stride;
+    const int64_t col = p % stride;
+    call.source[p] = {row * in.row + col * in.pixel, static_cast<int>(elements_of(s.kh, stride, row).count),
+                      static_cast<int>(elements_of(s.kw, stride, col).count)};
   }
-  return true;
+}
+
+// workspace: kept from call to call.
+bool run(const Winograd* calls, int64_t count, bool pairs, Array& workspace) {
+  const int64_t floats = kernels(pairs).forward_workspace(calls, count);
+  if (floats > 0 && (!workspace.defined() || workspace.numel() < floats)) workspace = Array(Shape{floats});
+  return kernels(pairs).forward(calls, count, floats > 0 ? workspace.data<float>() : nullptr);
 }
 
 }  // namespace
 
-bool winograd_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
-                      const Array& y) {
-  if (!pays(s, o, s.oh, s.ow)) return pairs_forward(x, weight, bias, s, o, y);
-  const Window window = tile_window(o.padding[0], o.padding[2], s.oh, s.ow, s.c);
-  return convolve(x, window, prepared(weight, s, Weights::tiles, o.keeps_weights), bias, o.activation, y);
+int64_t winograd_floats(const ConvSizes& s, int64_t stride, bool rotated, bool pairs) {
+  const int64_t panels = ((rotated ? s.in : s.out) + 31) / 32;
+  return panels * all_matrices(s, stride) * kernels(pairs).matrix_floats(rotated ? s.out : s.in);
 }
 
+void winograd_weights(const float* weight, const ConvSizes& s, int64_t stride, bool rotated, bool pairs, float* to) {
+  const Matrices m = matrices(weight, s, stride, rotated, pairs, to);
+  kernels(pairs).weights(m.of, m.count);
+}
+
+bool winograd_forward(const Array& x, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
+                      const Array& y) {
+  if (!pays(s, o, s.oh, s.ow)) return false;
+  const bool pairs = multiplies_pairs(o.precision);
+  const int64_t stride = o.stride[0];
+  if (stride == 2 && !pairs && multiplies_terms(o.precision)) return false;  // patches are faster
+  const Array weights = prepared(weight, s, form_of(false, pairs, stride), o.keeps_weights);
+  const Window window = tile_window(s, o);
+  const int64_t step = images_at_a_time(x, window);
+  Array memory;
+  Array workspace;
+  for (int64_t first = 0; first < s.n; first += step) {
+    Winograd call{};
+    call.images = std::min(step, s.n - first);
+    call.rows = s.oh;
+    call.cols = s.ow;
+    set_sources(call, s, stride, windowed(x, first, call.images, window, memory));
+    call.out = rows_of(y, first);
+    call.depth = s.c;
+    call.channels = s.o;
+    call.chain = chain_of(s);
+    call.weights = static_cast<const float*>(weights.address());
+    call.bias = bias;
+    call.activation = o.activation;
+    if (!run(&call, 1, pairs, workspace)) return false;
+  }
+  return true;
+}
+
+namespace {
+
+// Along one axis, the pixels of dX of one parity: how many there are, the elements of a kernel that reach them, and the
+// pixel of dY that the first of these reads for the first of them.
+struct Phase {
+  int64_t count, taps, number;
+  int64_t from;
+
+  Phase(int64_t phase, int64_t size, int64_t before, int64_t kernel, int64_t stride)
+      : count((size - phase + stride - 1) / stride), number((phase + before) % stride) {
+    const Elements e = elements_of(kernel, stride, number);
+    taps = e.count;
+    from = (phase + before - e.at[e.count - 1]) / stride;
+  }
+  int64_t end() const { return from + 2 * tiles_along(count) + taps - 1; }
+};
+
+// What all of them read.
+struct Reach {
+  int64_t before, length;
+};
+Reach reach(const std::vector<Phase>& phases) {
+  int64_t low = 0;
+  int64_t high = 0;
+  for (const Phase& p : phases) {
+    low = std::min(low, p.from);
+    high = std::max(high, p.end());
+  }
+  return {-low, high - low};
+}
+
+std::vector<Phase> phases(int64_t size, int64_t before, int64_t kernel, int64_t stride) {
+  std::vector<Phase> out;
+  for (int64_t p = 0; p < std::min(stride, size); ++p) out.emplace_back(p, size, before, kernel, stride);
+  return out;
+}
+
+}  // namespace
+
+// One image for each phase of rows and columns.
 bool winograd_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,
                     const Array& dx) {
-  if (!pays(s, o, s.h, s.w)) return pairs_input(dy, weight, bias, s, o, dx);
-  const Window window = tile_window(2 - o.padding[0], 2 - o.padding[2], s.h, s.w, s.o);
-  return convolve(dy, window, prepared(weight, s, Weights::rotated, o.keeps_weights), bias, o.activation, dx);
+  const int64_t stride = o.stride[0];
+  if (!pays(s, o, s.h / stride, s.w / stride)) return false;
+  const bool pairs = multiplies_pairs(o.precision);
+  const Array weights = prepared(weight, s, form_of(true, pairs, stride), o.keeps_weights);
+  const Matrices m = matrices(nullptr, s, stride, true, pairs, static_cast<float*>(weights.address()));
+  const std::vector<Phase> rows = phases(s.h, o.padding[0], s.kh, stride);
+  const std::vector<Phase> cols = phases(s.w, o.padding[2], s.kw, stride);
+  const Reach down = reach(rows);
+  const Reach across = reach(cols);
+  const Window window{down.before, across.before, down.length, across.length, s.o};
+  const int64_t step = images_at_a_time(dy, window);
+  Array memory;
+  Array workspace;
+  for (int64_t first = 0; first < s.n; first += step) {
+    const int64_t images = std::min(step, s.n - first);
+    const Pixels<const float> in = windowed(dy, first, images, window, memory);
+    const Pixels<float> out = rows_of(dx, first);
+    std::vector<Winograd> calls;
+    for (size_t a = 0; a < rows.size(); ++a) {
+      for (size_t b = 0; b < cols.size(); ++b) {
+        Winograd& call = calls.emplace_back();
+        call.images = images;
+        call.rows = rows[a].count;
+        call.cols = cols[b].count;
+        call.in = in;
+        call.in.data += (down.before + rows[a].from) * in.row + (across.before + cols[b].from) * in.pixel;
+        call.out = {out.data + static_cast<int64_t>(a) * out.row + static_cast<int64_t>(b) * out.pixel, out.image,
+                    stride * out.row, stride * out.pixel};
+        call.depth = s.o;
+        call.channels = s.c;
+        call.chain = chain_of(s);
+        call.sources = 1;
+        call.source[0] = {0, static_cast<int>(rows[a].taps), static_cast<int>(cols[b].taps)};
+        call.weights = m.of[rows[a].number * stride + cols[b].number].to;
+        call.bias = bias;
+        call.activation = o.activation;
+      }
+    }
+    if (!run(calls.data(), static_cast<int64_t>(calls.size()), pairs, workspace)) return false;
+  }
+  return true;
 }
 
 bool winograd_weight(const Array& dy, const Array& x, const ConvSizes& s, const ConvOptions& o, const Array& dweight) {
-  if (!pays(s, o, s.oh, s.ow)) return false;
-  const Window in_window = tile_window(o.padding[0], o.padding[2], s.oh, s.ow, s.c);
+  const int64_t stride = o.stride[0];
+  const bool pairs = multiplies_pairs(o.precision);
+  if (!pays(s, o, s.oh, s.ow) || (stride == 2 && !pairs && multiplies_terms(o.precision))) return false;
+  const Window in_window = tile_window(s, o);
   const Window out_window{0, 0, s.oh, s.ow, s.o};
   const int64_t step = std::min(images_at_a_time(x, in_window), images_at_a_time(dy, out_window));
-  const Array sums(Shape{16 * s.c * s.o});
+  const Array sums(Shape{all_matrices(s, stride) * s.c * s.o});
   Array in_memory;
   Array out_memory;
   Array workspace;
   for (int64_t first = 0; first < s.n; first += step) {
-    const int64_t images = std::min(step, s.n - first);
-    WinogradGradient g{.images = images,
-                       .rows = s.oh,
-                       .cols = s.ow,
-                       .in = windowed(x, first, images, in_window, in_memory),
-                       .out = windowed(dy, first, images, out_window, out_memory),
-                       .depth = s.c,
-                       .channels = s.o,
-                       .sums = sums.data<float>(),
-                       .workspace = nullptr,
-                       .accumulate = first > 0};
-    if (!workspace.defined()) workspace = Array(Shape{winograd_kernels().gradient_workspace(g)});
+    WinogradGradient g{};
+    g.images = std::min(step, s.n - first);
+    g.rows = s.oh;
+    g.cols = s.ow;
+    set_sources(g, s, stride, windowed(x, first, g.images, in_window, in_memory));
+    g.out = windowed(dy, first, g.images, out_window, out_memory);
+    g.depth = s.c;
+    g.channels = s.o;
+    g.sums = sums.data<float>();
+    g.accumulate = first > 0;
+    if (!workspace.defined()) workspace = Array(Shape{kernels(pairs).gradient_workspace(g)});
     g.workspace = workspace.data<float>();
-    winograd_kernels().gradient(g);
+    kernels(pairs).gradient(g);
   }
-  return winograd_kernels().gradient_weights(sums.data<float>(), s.o, s.c, dweight.data<float>());
+  const Matrices m = matrices(nullptr, s, stride, false, pairs, dweight.data<float>());
+  return kernels(pairs).gradient_weights(sums.data<float>(), m.of, m.count);
 }
 
 }  // namespace nonet

@@ -1,5 +1,7 @@
 #include "ops/matmul/brgemm.h"
 
+#include "ops/matmul/tile_rows.h"
+
 namespace nonet::NONET_NS {
 
 namespace {
@@ -55,25 +57,6 @@ NONET_INLINE void store_first(float* p, H v, int64_t lanes) {
 }
 #endif
 #endif
-
-// Rows of A three to a pointer: base, base + lda and base + 2 lda are addressing modes of their own.
-template <Order order, int R>
-struct Rows {
-  const float* base[order == Order::rows ? (R + 2) / 3 : 1];
-  int64_t lda;
-
-  __attribute__((always_inline)) Rows(const float* a, int64_t lda) : lda(lda) {
-#pragma GCC unroll 10
-    for (int i = 0; i < (int)(sizeof base / sizeof *base); ++i) base[i] = a + 3 * i * lda;
-  }
-  __attribute__((always_inline)) float operator[](int r) const {
-    return order == Order::rows ? base[r / 3][r % 3 * lda] : base[0][r];
-  }
-  __attribute__((always_inline)) void next() {
-#pragma GCC unroll 10
-    for (auto& p : base) p += order == Order::rows ? 1 : lda;
-  }
-};
 
 template <Order order, int R, int V, class T = F>
 void tile(const Product& p, int64_t row, int64_t column, int64_t cols) {

@@ -1,0 +1,266 @@
+// Weights, and their gradient (WinogradWeights and WinogradGradient in winograd.h).
+#pragma once
+
+#include "ops/conv/winograd_tiles.h"
+
+namespace nonet::NONET_NS {
+
+namespace {
+
+constexpr int64_t most_elements = 16;  // of a kernel
+
+// values[p] = element p of `count` kernels, `step` floats apart.
+NONET_INLINE void load_kernels(const float* from, int64_t step, int64_t count, int64_t size,
+                               F (&values)[most_elements]) {
+  for (int64_t first = 0; first < size; first += width) {
+    F block[width];
+#pragma GCC unroll 16
+    for (int64_t lane = 0; lane < width; ++lane)
+      block[lane] = lane < count ? load_lanes(from + lane * step + first, minimum(width, size - first)) : F{};
+    transpose(block);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < width; ++i) values[first + i] = block[i];
+  }
+}
+// The other way round.
+NONET_INLINE void store_kernels(float* to, int64_t step, int64_t count, int64_t size,
+                                const F (&values)[most_elements]) {
+  for (int64_t first = 0; first < size; first += width) {
+    F block[width];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < width; ++i) block[i] = values[first + i];
+    transpose(block);
+#pragma GCC unroll 16
+    for (int64_t lane = 0; lane < width; ++lane) {
+      if (lane < count) store_lanes(to + lane * step + first, block[lane], minimum(width, size - first));
+    }
+  }
+}
+
+// A vector of columns, all matrices of it.
+template <class Values>
+void weights_vector(const WinogradWeights* calls, int64_t sources, int64_t channel) {
+  const WinogradWeights& all = *calls;
+  const int64_t depth = all.rotated ? all.out : all.in;
+  const int64_t channels = all.rotated ? all.in : all.out;
+  const int64_t of_depth = all.rotated ? all.in * all.size : all.size;  // distances in W
+  const int64_t of_channel = all.rotated ? all.size : all.in * all.size;
+  const int64_t matrix = matrix_floats<Values>(depth);
+  const int64_t count = maximum(0, minimum(width, channels - channel));
+  int64_t to = channel % panel_columns;
+  for (int64_t k = 0; k < depth; k += Values::count, to += panel_columns) {
+    F kernels[Values::count][most_elements] = {};
+    for (int64_t i = 0; i < Values::count && k + i < depth; ++i)
+      load_kernels(all.weight + channel * of_channel + (k + i) * of_depth, of_channel, count, all.size, kernels[i]);
+    for (const WinogradWeights* w = calls; w < calls + sources; ++w) {
+      float* first = w->to + (channel / panel_columns * w->matrices + w->first) * matrix + to;
+      with_taps(w->rows, w->cols, [&]<class R, class C>(R, C) {
+        F u[Values::count][R::matrices][C::matrices];
+#pragma GCC unroll 2
+        for (int n = 0; n < Values::count; ++n) {
+          F g[R::count][C::count];
+#pragma GCC unroll 9
+          for (int p = 0; p < R::count * C::count; ++p) {
+            g[p / C::count][p % C::count] = kernels[n][w->row[p / C::count] * w->width + w->col[p % C::count]];
+          }
+          transform_kernel<R, C>(g, u[n]);
+        }
+#pragma GCC unroll 16
+        for (int p = 0; p < R::matrices * C::matrices; ++p) {
+          constexpr int across = C::matrices;
+          store(first + p * matrix,
+                Values::join(u[0][p / across][p % across], u[Values::count - 1][p / across][p % across]));
+        }
+      });
+    }
+  }
+}
+
+template <class Values>
+void weights(const WinogradWeights* calls, int64_t count) {
+  const int64_t depth = calls->rotated ? calls->out : calls->in;
+  const int64_t panels = divide_up(calls->rotated ? calls->in : calls->out, panel_columns);
+  const int64_t grain = 1 + grain_floats / (depth * calls->size * width * 4);
+  parallel_for(panels * panel_columns / width, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) weights_vector<Values>(calls, count, task * width);
+  });
+}
+
+// ---------------------------------------------------------------- the gradient of the weights
+template <class Values>
+int64_t unit_floats(const WinogradGradient& g) {
+  const int64_t places = g.source[0].rows == 3 ? 16 : 9;
+  return Layout(g).positions * line_of(g.depth) + places * line_of(g.channels);
+}
+// Tiles side by side in an operand make a unit.
+template <class Values>
+int64_t chunk_units(const WinogradGradient& g) {
+  const Tiles tiles(g.images, g.rows, g.cols);
+  return minimum(divide_up(tiles.count, Values::count), maximum(4 * unit, chunk_floats / unit_floats<Values>(g)));
+}
+template <class Values>
+int64_t gradient_workspace(const WinogradGradient& g) {
+  return chunk_units<Values>(g) * unit_floats<Values>(g);
+}
+
+// A unit's inputs of one source: [positions][.. step ..][line].
+template <class Values, class R, class C>
+NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, int64_t offset, float* to,
+                             int64_t step) {
+  const float* from[Values::count];
+  for (int i = 0; i < Values::count; ++i) {
+    const Place at = tiles.place(minimum(tile + i, tiles.count - 1));  // a missing one is 0 in dY
+    from[i] = g.in.data + at.image * g.in.image + at.row * g.in.row + at.col * g.in.pixel + offset;
+  }
+  for_vectors(g.depth, [&](int64_t c, int64_t lanes) {
+    F v[Values::count][R::pixels][C::pixels];
+#pragma GCC unroll 2
+    for (int i = 0; i < Values::count; ++i) {
+      F d[R::pixels][C::pixels];
+      load_tile<R, C>(g.in, from[i] + c, lanes, d);
+      transform_input<R, C>(d, v[i]);
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < R::pixels * C::pixels; ++p) {
+      constexpr int across = C::pixels;
+      store(to + p * step + c,
+            Values::join(v[0][p / across][p % across], v[Values::count - 1][p / across][p % across]));
+    }
+  });
+}
+
+// The gradients of a unit's outputs, zeros beyond the image.
+template <class Values, int S>
+NONET_INLINE void gradient_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, float* to, int64_t step) {
+  const Pixels<const float>& out = g.out;
+  const float* from[Values::count];
+  bool there[Values::count][2][2];
+  for (int i = 0; i < Values::count; ++i) {
+    const Place at = tiles.place(minimum(tile + i, tiles.count - 1));
+    from[i] = out.data + at.image * out.image + at.row * out.row + at.col * out.pixel;
+    for (int p = 0; p < 4; ++p)
+      there[i][p / 2][p % 2] = tile + i < tiles.count && at.row + p / 2 < g.rows && at.col + p % 2 < g.cols;
+  }
+  for_vectors(g.channels, [&](int64_t c, int64_t lanes) {
+    F v[Values::count][S][S];
+#pragma GCC unroll 2
+    for (int i = 0; i < Values::count; ++i) {
+      F y[2][2];
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) {
+        const float* at = from[i] + p / 2 * out.row + p % 2 * out.pixel + c;
+        y[p / 2][p % 2] = there[i][p / 2][p % 2] ? load_lanes(at, lanes) : F{};
+      }
+      transform_gradient<S>(y, v[i]);
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < S * S; ++p)
+      store(to + p * step + c, Values::join(v[0][p / S][p % S], v[Values::count - 1][p / S][p % S]));
+  });
+}
+
+// One matrix of a source, one panel of it: the sum over `units` of its inputs times the gradients.
+template <class Values, int S>
+void matrix_sums(const WinogradGradient& g, const Layout& layout, int64_t number, int64_t panel, int64_t units,
+                 const float* x, const float* dy, bool accumulate) {
+  const int64_t in_line = line_of(g.depth);
+  const int64_t out_line = line_of(g.channels);
+  const int64_t channel = panel * panel_columns;
+  const int64_t step = divide_up(units, divide_up(units, Values::gradient_chain));
+  int64_t s = g.sources - 1;
+  while (layout.matrix[s] > number) --s;
+  for (int place = 0; place < S * S; ++place) {
+    const Part part = part_of(g.source[s], place / S, place % S);
+    if (!part.there || part.matrix != number - layout.matrix[s]) continue;
+    for (int64_t k = 0; k < units; k += step) {
+      const Term term{x + ((layout.position[s] + part.position) * units + k) * in_line,
+                      dy + (place * units + k) * out_line + channel};
+      const Product product{&term,      1,         minimum(step, units - k),
+                            in_line,    out_line,  g.sums + number * g.depth * g.channels + channel,
+                            g.channels, accumulate};
+      Values::template multiply<Order::columns>(g.depth, minimum(panel_columns, g.channels - channel), product);
+      accumulate = true;
+    }
+  }
+}
+
+template <class Values, int S>
+void run_gradient(const WinogradGradient& g) {
+  const Tiles tiles(g.images, g.rows, g.cols);
+  const Layout layout(g);
+  const int64_t in_line = line_of(g.depth);
+  const int64_t out_line = line_of(g.channels);
+  const int64_t panels = divide_up(g.channels, panel_columns);
+  const int64_t all = divide_up(tiles.count, Values::count);
+  const int64_t most = chunk_units<Values>(g);
+  for (int64_t first = 0; first < all; first += most) {
+    const int64_t units = minimum(most, all - first);
+    float* x = g.workspace;
+    float* dy = x + layout.positions * units * in_line;
+    parallel_for(units, 1 + grain_floats / unit_floats<Values>(g), [&](int64_t begin, int64_t end) {
+      for (int64_t u = begin; u < end; ++u) {
+        const int64_t tile = (first + u) * Values::count;
+        for (int64_t s = 0; s < g.sources; ++s) {
+          with_taps(g.source[s].rows, g.source[s].cols, [&]<class R, class C>(R, C) {
+            input_unit<Values, R, C>(g, tiles, tile, g.source[s].offset,
+                                     x + layout.position[s] * units * in_line + u * in_line, units * in_line);
+          });
+        }
+        gradient_unit<Values, S>(g, tiles, tile, dy + u * out_line, units * out_line);
+      }
+    });
+    parallel_for(layout.matrices * panels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task)
+        matrix_sums<Values, S>(g, layout, task / panels, task % panels, units, x, dy, g.accumulate || first > 0);
+    });
+  }
+}
+
+template <class Values>
+void gradient(const WinogradGradient& g) {
+  g.source[0].rows == 3 ? run_gradient<Values, 4>(g) : run_gradient<Values, 3>(g);
+}
+
+// The kernels of a vector of output channels. Returns the faults.
+F kernels_from_sums(const float* sums, const WinogradWeights* calls, int64_t sources, int64_t channel) {
+  const WinogradWeights& all = *calls;
+  const int64_t lanes = minimum(width, all.out - channel);
+  F faults{};
+  for (int64_t c = 0; c < all.in; ++c) {
+    F kernels[most_elements] = {};
+    for (const WinogradWeights* w = calls; w < calls + sources; ++w) {
+      with_taps(w->rows, w->cols, [&]<class R, class C>(R, C) {
+        constexpr int across = C::matrices;
+        F u[R::matrices][C::matrices];
+        F g[R::count][C::count];
+#pragma GCC unroll 16
+        for (int p = 0; p < R::matrices * across; ++p)
+          u[p / across][p % across] = load_lanes(sums + ((w->first + p) * all.in + c) * all.out + channel, lanes);
+        transform_sums<R, C>(u, g);
+#pragma GCC unroll 9
+        for (int p = 0; p < R::count * C::count; ++p) {
+          const F value = g[p / C::count][p % C::count];
+          faults = add_faults(faults, value);
+          kernels[w->row[p / C::count] * w->width + w->col[p % C::count]] = value;
+        }
+      });
+    }
+    store_kernels(all.to + (channel * all.in + c) * all.size, all.in * all.size, lanes, all.size, kernels);
+  }
+  return faults;
+}
+
+bool gradient_weights(const float* sums, const WinogradWeights* calls, int64_t count) {
+  int fine = 1;
+  const int64_t grain = 1 + grain_floats / (calls->in * calls->size * width * 4);
+  parallel_for(divide_up(calls->out, width), grain, [&](int64_t begin, int64_t end) {
+    F faults{};
+    for (int64_t task = begin; task < end; ++task) faults += kernels_from_sums(sums, calls, count, task * width);
+    if (has_faults(faults)) __atomic_store_n(&fine, 0, __ATOMIC_RELAXED);
+  });
+  return fine != 0;
+}
+
+}  // namespace
+
+}  // namespace nonet::NONET_NS
