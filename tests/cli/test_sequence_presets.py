@@ -13,6 +13,7 @@ import pytest
 from nonet import data, io
 from nonet.cli import main
 from nonet.plot import gradients
+from nonet.train import load_state
 
 TEXT = "the cat sat on the mat. the dog sat on the log. " * 100
 
@@ -91,6 +92,22 @@ def test_music(here, capsys):
         capsys, "train", "rnn-music", "--data", "nottingham", "--data-dir", ".", "--steps", "1", "--out", "n"
     )
     assert other["data"] == "nottingham"
+    (averaged,) = _json(
+        capsys,
+        "train",
+        "lstm-music",
+        "--data",
+        "nottingham",
+        "--data-dir",
+        ".",
+        "--epochs",
+        "2",
+        "--out",
+        "v",
+    )
+    _checks(capsys, averaged, "--data", "nottingham", "--data-dir", ".")
+    state = load_state(here / "v" / "last.safetensors")
+    assert state["average"]["updates"] == averaged["steps"]
     _fails(capsys, "needs --data-dir, a folder with jsb_chorales.npz", "train", "rnn-music")
     _fails(
         capsys, "--beam has no meaning for models of music", "generate", record["checkpoint"], "--beam", "2"
