@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/threads.h"
 #include "ops/conv/passes.h"
 
 namespace nonet {
@@ -108,7 +109,7 @@ Matrices matrices(const float* weight, const ConvSizes& s, int64_t stride, bool 
     std::copy_n(cols.at, 3, w.col);
     w.matrices = rotated ? matrices_of(rows, cols) : all_matrices(s, stride);
     w.first = rotated ? 0 : first;
-    if (rotated) w.to += panels * first * panel;
+    if (rotated && to != nullptr) w.to += panels * first * panel;
     first += matrices_of(rows, cols);
   }
   return out;
@@ -140,6 +141,13 @@ void set_sources(Call& call, const ConvSizes& s, int64_t stride, const Pixels<co
   }
 }
 
+// Whether the calls had better make their weights themselves, a panel at a time while it is in cache: where nobody
+// wants them again, and there are enough panels for all threads.
+bool makes_weights(const Winograd* calls, int64_t count, bool pairs, bool once, const ConvOptions& o) {
+  const int64_t panels = count * ((calls->channels + 31) / 32);
+  return once && !o.keeps_weights && panels >= 4 * num_threads() && kernels(pairs).forward_workspace(calls, count) > 0;
+}
+
 // workspace: kept from call to call.
 bool run(const Winograd* calls, int64_t count, bool pairs, Array& workspace) {
   const int64_t floats = kernels(pairs).forward_workspace(calls, count);
@@ -165,9 +173,10 @@ bool winograd_forward(const Array& x, const Array& weight, const float* bias, co
   const bool pairs = multiplies_pairs(o.precision);
   const int64_t stride = o.stride[0];
   if (stride == 2 && !pairs && multiplies_terms(o.precision)) return false;  // patches are faster
-  const Array weights = prepared(weight, s, form_of(false, pairs, stride), o.keeps_weights);
   const Window window = tile_window(s, o);
   const int64_t step = images_at_a_time(x, window);
+  const Matrices m = matrices(weight.data<float>(), s, stride, false, pairs, nullptr);
+  Array weights;
   Array memory;
   Array workspace;
   for (int64_t first = 0; first < s.n; first += step) {
@@ -180,9 +189,12 @@ bool winograd_forward(const Array& x, const Array& weight, const float* bias, co
     call.depth = s.c;
     call.channels = s.o;
     call.chain = chain_of(s);
-    call.weights = static_cast<const float*>(weights.address());
     call.bias = bias;
     call.activation = o.activation;
+    call.kernels = m.of;
+    if (!weights.defined() && !makes_weights(&call, 1, pairs, step >= s.n, o))
+      weights = prepared(weight, s, form_of(false, pairs, stride), o.keeps_weights);
+    if (weights.defined()) call.weights = static_cast<const float*>(weights.address());
     if (!run(&call, 1, pairs, workspace)) return false;
   }
   return true;
@@ -233,8 +245,8 @@ bool winograd_input(const Array& dy, const Array& weight, const float* bias, con
   const int64_t stride = o.stride[0];
   if (!pays(s, o, s.h / stride, s.w / stride)) return false;
   const bool pairs = multiplies_pairs(o.precision);
-  const Array weights = prepared(weight, s, form_of(true, pairs, stride), o.keeps_weights);
-  const Matrices m = matrices(nullptr, s, stride, true, pairs, static_cast<float*>(weights.address()));
+  const Matrices m = matrices(weight.data<float>(), s, stride, true, pairs, nullptr);
+  Array weights;
   const std::vector<Phase> rows = phases(s.h, o.padding[0], s.kh, stride);
   const std::vector<Phase> cols = phases(s.w, o.padding[2], s.kw, stride);
   const Reach down = reach(rows);
@@ -263,12 +275,19 @@ bool winograd_input(const Array& dy, const Array& weight, const float* bias, con
         call.chain = chain_of(s);
         call.sources = 1;
         call.source[0] = {0, static_cast<int>(rows[a].taps), static_cast<int>(cols[b].taps)};
-        call.weights = m.of[rows[a].number * stride + cols[b].number].to;
+        call.kernels = &m.of[rows[a].number * stride + cols[b].number];
         call.bias = bias;
         call.activation = o.activation;
       }
     }
-    if (!run(calls.data(), static_cast<int64_t>(calls.size()), pairs, workspace)) return false;
+    const auto count = static_cast<int64_t>(calls.size());
+    if (!weights.defined() && !makes_weights(calls.data(), count, pairs, step >= s.n, o))
+      weights = prepared(weight, s, form_of(true, pairs, stride), o.keeps_weights);
+    if (weights.defined()) {
+      const Matrices at = matrices(nullptr, s, stride, true, pairs, static_cast<float*>(weights.address()));
+      for (Winograd& call : calls) call.weights = at.of[call.kernels - m.of].to;
+    }
+    if (!run(calls.data(), count, pairs, workspace)) return false;
   }
   return true;
 }

@@ -39,20 +39,6 @@ struct WinogradSource {
 };
 inline constexpr int64_t most_sources = 4;
 
-// Y = f(bias + the sum of the sources' convolutions) of all images.
-struct Winograd {
-  int64_t images, rows, cols;  // of Y
-  Pixels<const float> in;      // padded: as many pixels more than tiles cover as the kernel has beyond one
-  Pixels<float> out;
-  int64_t depth, channels;  // of a source and of Y
-  int64_t chain;            // values summed at a time, a multiple of 32
-  int64_t sources;
-  WinogradSource source[most_sources];
-  const float* weights;  // [channels / 32 rounded up][matrices][matrix_floats(depth)]: G g G^T, [depth][32] each
-  const float* bias;     // [channels] or null
-  FusedActivation activation;
-};
-
 // The matrices of one source; calls for all of them have W in common. Elements 'row * width + col' of every kernel of W
 // [O, C, size].
 struct WinogradWeights {
@@ -64,6 +50,21 @@ struct WinogradWeights {
   int64_t row[3], col[3];
   int64_t first, matrices;  // number of the first of them, and of all that a panel has
   float* to;
+};
+
+// Y = f(bias + the sum of the sources' convolutions) of all images.
+struct Winograd {
+  int64_t images, rows, cols;  // of Y
+  Pixels<const float> in;      // padded: as many pixels more than tiles cover as the kernel has beyond one
+  Pixels<float> out;
+  int64_t depth, channels;  // of a source and of Y
+  int64_t chain;            // values summed at a time, a multiple of 32
+  int64_t sources;
+  WinogradSource source[most_sources];
+  const float* weights;  // [channels / 32 rounded up][matrices][matrix_floats(depth)]: G g G^T, [depth][32] each
+  const WinogradWeights* kernels;  // of the sources, if weights is null, for calls with a workspace
+  const float* bias;               // [channels] or null
+  FusedActivation activation;
 };
 
 // dW of all images; what earlier calls left in `sums` is kept if `accumulate`.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "ops/conv/winograd_forward.h"
-#include "ops/conv/winograd_weights.h"
+#include "ops/conv/winograd_gradient.h"
 
 namespace nonet::NONET_NS {
 

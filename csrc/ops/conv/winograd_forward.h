@@ -1,7 +1,7 @@
 // Images (Winograd in winograd.h).
 #pragma once
 
-#include "ops/conv/winograd_tiles.h"
+#include "ops/conv/winograd_matrices.h"
 
 namespace nonet::NONET_NS {
 
@@ -144,10 +144,10 @@ F output_panel(const Winograd& w, const Tiles& tiles, const Block& b, const int6
   return faults;
 }
 
-// Panels of a block whose inputs are transformed. m: S S b.tiles 32 floats.
+// Panels of a block whose inputs are transformed. m: S S b.tiles 32 floats; made: the weights, if not in w.
 template <class Values, int S>
-bool run_panels(const Winograd& w, const Tiles& tiles, const Layout& layout, const Inputs& in, const Block& b,
-                float* m) {
+bool run_panels(const Winograd& w, const Tiles& tiles, const Layout& layout, const Inputs& in, const Block& b, float* m,
+                const float* made = nullptr) {
   int64_t begin[kinds];
   int64_t rows[kinds];
   int64_t first[kinds];
@@ -167,7 +167,8 @@ bool run_panels(const Winograd& w, const Tiles& tiles, const Layout& layout, con
   for (int64_t panel = b.panel; panel < b.panel + b.panels; ++panel) {
     const int64_t channel = panel * panel_columns;
     const int64_t channels = minimum(panel_columns, w.channels - channel);
-    const float* weights = w.weights + panel * layout.matrices * matrix_floats<Values>(w.depth);
+    const int64_t panel_floats = layout.matrices * matrix_floats<Values>(w.depth);
+    const float* weights = made != nullptr ? made : w.weights + panel * panel_floats;
     panel_products<Values, S>(w, layout, in, begin, rows, channels, weights, m, m_step);
     visit_fused(w.activation,
                 [&](auto map) { faults += output_panel<S>(w, tiles, b, first, m, m_step, channel, channels, map); });
@@ -257,10 +258,28 @@ int64_t forward_workspace(const Winograd* calls, int64_t count) {
   return weights > large_weights && inputs <= few_inputs ? inputs : 0;
 }
 
+// All tiles of one panel, its weights made on the way if there are none.
 template <class Values, int S>
-bool run_panel(const Winograd& w, const Layout& layout, const Inputs& in, const Block& b) {
-  float* m = (float*)thread_scratch(S * S * b.tiles * panel_columns * (int64_t)sizeof(float));
-  return run_panels<Values, S>(w, tiles_of(w), layout, in, b, m);
+bool run_panel(const Winograd& w, const Inputs& in, int64_t panel) {
+  const Tiles tiles = tiles_of(w);
+  const Layout layout(w);
+  const int64_t blocks = divide_up(tiles.count, most_tiles);
+  const int64_t sums = S * S * divide_up(tiles.count, blocks) * panel_columns;
+  const int64_t weights = w.weights == nullptr ? layout.matrices * matrix_floats<Values>(w.depth) : 0;
+  float* m = (float*)thread_scratch((sums + weights) * (int64_t)sizeof(float));
+  float* made = w.weights == nullptr ? m + sums : nullptr;
+  if (made != nullptr) {
+    float* const panels[most_sources] = {made, made, made, made};
+    for (int64_t at = 0; at < panel_columns; at += width)
+      weights_vector<Values>(w.kernels, w.sources, panel * panel_columns + at, panels);
+  }
+  bool fine = true;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t tile = tiles.count * block / blocks;
+    const Block b{tile, tiles.count * (block + 1) / blocks - tile, panel, 1};
+    fine = run_panels<Values, S>(w, tiles, layout, in, b, m, made) && fine;
+  }
+  return fine;
 }
 
 template <class Values>
@@ -276,18 +295,10 @@ bool forward_in_passes(const Winograd* calls, int64_t count, float* workspace) {
       transform_inputs<Values>(w, tiles, layout, begin, end, inputs[i]);
     });
   }
-  const auto blocks = [](const Winograd& w) { return divide_up(tiles_of(w).count, most_tiles); };
-  return for_calls(
-      calls, count, [&](const Winograd& w) { return blocks(w) * panels_of(w); },
-      [&](const Winograd& w, int64_t task) {  // one panel after the other
-        const int64_t tiles = tiles_of(w).count;
-        const int64_t block = task % blocks(w);
-        const int64_t tile = tiles * block / blocks(w);
-        const Block b{tile, tiles * (block + 1) / blocks(w) - tile, task / blocks(w), 1};
-        const Inputs& in = inputs[&w - calls];
-        return w.source[0].rows == 3 ? run_panel<Values, 4>(w, Layout(w), in, b)
-                                     : run_panel<Values, 3>(w, Layout(w), in, b);
-      });
+  return for_calls(calls, count, panels_of, [&](const Winograd& w, int64_t panel) {
+    const Inputs& in = inputs[&w - calls];
+    return w.source[0].rows == 3 ? run_panel<Values, 4>(w, in, panel) : run_panel<Values, 3>(w, in, panel);
+  });
 }
 
 template <class Values>

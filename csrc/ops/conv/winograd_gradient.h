@@ -1,92 +1,12 @@
-// Weights, and their gradient (WinogradWeights and WinogradGradient in winograd.h).
+// The gradient of the weights (WinogradGradient in winograd.h).
 #pragma once
 
-#include "ops/conv/winograd_tiles.h"
+#include "ops/conv/winograd_matrices.h"
 
 namespace nonet::NONET_NS {
 
 namespace {
 
-constexpr int64_t most_elements = 16;  // of a kernel
-
-// values[p] = element p of `count` kernels, `step` floats apart.
-NONET_INLINE void load_kernels(const float* from, int64_t step, int64_t count, int64_t size,
-                               F (&values)[most_elements]) {
-  for (int64_t first = 0; first < size; first += width) {
-    F block[width];
-#pragma GCC unroll 16
-    for (int64_t lane = 0; lane < width; ++lane)
-      block[lane] = lane < count ? load_lanes(from + lane * step + first, minimum(width, size - first)) : F{};
-    transpose(block);
-#pragma GCC unroll 16
-    for (int64_t i = 0; i < width; ++i) values[first + i] = block[i];
-  }
-}
-// The other way round.
-NONET_INLINE void store_kernels(float* to, int64_t step, int64_t count, int64_t size,
-                                const F (&values)[most_elements]) {
-  for (int64_t first = 0; first < size; first += width) {
-    F block[width];
-#pragma GCC unroll 16
-    for (int64_t i = 0; i < width; ++i) block[i] = values[first + i];
-    transpose(block);
-#pragma GCC unroll 16
-    for (int64_t lane = 0; lane < width; ++lane) {
-      if (lane < count) store_lanes(to + lane * step + first, block[lane], minimum(width, size - first));
-    }
-  }
-}
-
-// A vector of columns, all matrices of it.
-template <class Values>
-void weights_vector(const WinogradWeights* calls, int64_t sources, int64_t channel) {
-  const WinogradWeights& all = *calls;
-  const int64_t depth = all.rotated ? all.out : all.in;
-  const int64_t channels = all.rotated ? all.in : all.out;
-  const int64_t of_depth = all.rotated ? all.in * all.size : all.size;  // distances in W
-  const int64_t of_channel = all.rotated ? all.size : all.in * all.size;
-  const int64_t matrix = matrix_floats<Values>(depth);
-  const int64_t count = maximum(0, minimum(width, channels - channel));
-  int64_t to = channel % panel_columns;
-  for (int64_t k = 0; k < depth; k += Values::count, to += panel_columns) {
-    F kernels[Values::count][most_elements] = {};
-    for (int64_t i = 0; i < Values::count && k + i < depth; ++i)
-      load_kernels(all.weight + channel * of_channel + (k + i) * of_depth, of_channel, count, all.size, kernels[i]);
-    for (const WinogradWeights* w = calls; w < calls + sources; ++w) {
-      float* first = w->to + (channel / panel_columns * w->matrices + w->first) * matrix + to;
-      with_taps(w->rows, w->cols, [&]<class R, class C>(R, C) {
-        F u[Values::count][R::matrices][C::matrices];
-#pragma GCC unroll 2
-        for (int n = 0; n < Values::count; ++n) {
-          F g[R::count][C::count];
-#pragma GCC unroll 9
-          for (int p = 0; p < R::count * C::count; ++p) {
-            g[p / C::count][p % C::count] = kernels[n][w->row[p / C::count] * w->width + w->col[p % C::count]];
-          }
-          transform_kernel<R, C>(g, u[n]);
-        }
-#pragma GCC unroll 16
-        for (int p = 0; p < R::matrices * C::matrices; ++p) {
-          constexpr int across = C::matrices;
-          store(first + p * matrix,
-                Values::join(u[0][p / across][p % across], u[Values::count - 1][p / across][p % across]));
-        }
-      });
-    }
-  }
-}
-
-template <class Values>
-void weights(const WinogradWeights* calls, int64_t count) {
-  const int64_t depth = calls->rotated ? calls->out : calls->in;
-  const int64_t panels = divide_up(calls->rotated ? calls->in : calls->out, panel_columns);
-  const int64_t grain = 1 + grain_floats / (depth * calls->size * width * 4);
-  parallel_for(panels * panel_columns / width, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) weights_vector<Values>(calls, count, task * width);
-  });
-}
-
-// ---------------------------------------------------------------- the gradient of the weights
 template <class Values>
 int64_t unit_floats(const WinogradGradient& g) {
   const int64_t places = g.source[0].rows == 3 ? 16 : 9;
@@ -103,10 +23,26 @@ int64_t gradient_workspace(const WinogradGradient& g) {
   return chunk_units<Values>(g) * unit_floats<Values>(g);
 }
 
+// Where a unit's products are, of every kind. Only single tiles leave out what only missing pixels see.
+struct UnitRows {
+  int64_t row[kinds];
+  bool has[kinds];
+};
+template <class Values>
+NONET_INLINE UnitRows rows_at(const Cursor& at, int64_t unit) {
+  UnitRows out;
+  for (int kind = 0; kind < kinds; ++kind) {
+    out.row[kind] = Values::count == 1 ? at.row[kind] : unit;
+    out.has[kind] = Values::count == 1 ? at.has[kind] : true;
+  }
+  return out;
+}
+
 // A unit's inputs of one source: [positions][.. step ..][line].
 template <class Values, class R, class C>
-NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, int64_t offset, float* to,
-                             int64_t step) {
+NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, const UnitRows& rows,
+                             int64_t offset, float* to, int64_t step) {
+  const int64_t line = line_of(g.depth);
   const float* from[Values::count];
   for (int i = 0; i < Values::count; ++i) {
     const Place at = tiles.place(minimum(tile + i, tiles.count - 1));  // a missing one is 0 in dY
@@ -123,7 +59,9 @@ NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int6
 #pragma GCC unroll 16
     for (int p = 0; p < R::pixels * C::pixels; ++p) {
       constexpr int across = C::pixels;
-      store(to + p * step + c,
+      const int kind = kind_of(p / across + 1 == R::pixels, p % across + 1 == across);
+      if (!rows.has[kind]) continue;
+      store(to + p * step + rows.row[kind] * line + c,
             Values::join(v[0][p / across][p % across], v[Values::count - 1][p / across][p % across]));
     }
   });
@@ -131,7 +69,9 @@ NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int6
 
 // The gradients of a unit's outputs, zeros beyond the image.
 template <class Values, int S>
-NONET_INLINE void gradient_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, float* to, int64_t step) {
+NONET_INLINE void gradient_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, const UnitRows& rows,
+                                float* to, int64_t step) {
+  const int64_t line = line_of(g.channels);
   const Pixels<const float>& out = g.out;
   const float* from[Values::count];
   bool there[Values::count][2][2];
@@ -154,33 +94,40 @@ NONET_INLINE void gradient_unit(const WinogradGradient& g, const Tiles& tiles, i
       transform_gradient<S>(y, v[i]);
     }
 #pragma GCC unroll 16
-    for (int p = 0; p < S * S; ++p)
-      store(to + p * step + c, Values::join(v[0][p / S][p % S], v[Values::count - 1][p / S][p % S]));
+    for (int p = 0; p < S * S; ++p) {
+      const int kind = kind_of(p / S + 1 == S, p % S + 1 == S);
+      if (!rows.has[kind]) continue;
+      store(to + p * step + rows.row[kind] * line + c,
+            Values::join(v[0][p / S][p % S], v[Values::count - 1][p / S][p % S]));
+    }
   });
 }
 
-// One matrix of a source, one panel of it: the sum over `units` of its inputs times the gradients.
+// One matrix of a source, one panel of it: the sum over units of its inputs times the gradients. units: room for them,
+// and how many there are of every kind.
 template <class Values, int S>
 void matrix_sums(const WinogradGradient& g, const Layout& layout, int64_t number, int64_t panel, int64_t units,
-                 const float* x, const float* dy, bool accumulate) {
+                 const int64_t (&rows)[kinds], const float* x, const float* dy, bool accumulate) {
   const int64_t in_line = line_of(g.depth);
   const int64_t out_line = line_of(g.channels);
   const int64_t channel = panel * panel_columns;
-  const int64_t step = divide_up(units, divide_up(units, Values::gradient_chain));
   int64_t s = g.sources - 1;
   while (layout.matrix[s] > number) --s;
   for (int place = 0; place < S * S; ++place) {
     const Part part = part_of(g.source[s], place / S, place % S);
     if (!part.there || part.matrix != number - layout.matrix[s]) continue;
-    for (int64_t k = 0; k < units; k += step) {
+    const int64_t count = rows[kind_of(place / S + 1 == S, place % S + 1 == S)];
+    const int64_t step = maximum(1, divide_up(count, maximum(1, divide_up(count, Values::gradient_chain))));
+    int64_t k = 0;
+    do {  // once even for none: the sum is then 0
       const Term term{x + ((layout.position[s] + part.position) * units + k) * in_line,
                       dy + (place * units + k) * out_line + channel};
-      const Product product{&term,      1,         minimum(step, units - k),
+      const Product product{&term,      1,         minimum(step, count - k),
                             in_line,    out_line,  g.sums + number * g.depth * g.channels + channel,
                             g.channels, accumulate};
       Values::template multiply<Order::columns>(g.depth, minimum(panel_columns, g.channels - channel), product);
       accumulate = true;
-    }
+    } while ((k += step) < count);
   }
 }
 
@@ -195,23 +142,30 @@ void run_gradient(const WinogradGradient& g) {
   const int64_t most = chunk_units<Values>(g);
   for (int64_t first = 0; first < all; first += most) {
     const int64_t units = minimum(most, all - first);
+    int64_t before[kinds];
+    int64_t rows[kinds];
+    tiles.before(first * Values::count, before);
+    tiles.before(minimum(tiles.count, (first + units) * Values::count), rows);
+    for (int kind = 0; kind < kinds; ++kind) rows[kind] = Values::count == 1 ? rows[kind] - before[kind] : units;
     float* x = g.workspace;
     float* dy = x + layout.positions * units * in_line;
     parallel_for(units, 1 + grain_floats / unit_floats<Values>(g), [&](int64_t begin, int64_t end) {
-      for (int64_t u = begin; u < end; ++u) {
+      Cursor cursor(tiles, (first + begin) * Values::count, before);
+      for (int64_t u = begin; u < end; ++u, cursor.next()) {
         const int64_t tile = (first + u) * Values::count;
+        const UnitRows at = rows_at<Values>(cursor, u);
         for (int64_t s = 0; s < g.sources; ++s) {
           with_taps(g.source[s].rows, g.source[s].cols, [&]<class R, class C>(R, C) {
-            input_unit<Values, R, C>(g, tiles, tile, g.source[s].offset,
-                                     x + layout.position[s] * units * in_line + u * in_line, units * in_line);
+            input_unit<Values, R, C>(g, tiles, tile, at, g.source[s].offset, x + layout.position[s] * units * in_line,
+                                     units * in_line);
           });
         }
-        gradient_unit<Values, S>(g, tiles, tile, dy + u * out_line, units * out_line);
+        gradient_unit<Values, S>(g, tiles, tile, at, dy, units * out_line);
       }
     });
     parallel_for(layout.matrices * panels, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task)
-        matrix_sums<Values, S>(g, layout, task / panels, task % panels, units, x, dy, g.accumulate || first > 0);
+        matrix_sums<Values, S>(g, layout, task / panels, task % panels, units, rows, x, dy, g.accumulate || first > 0);
     });
   }
 }
