@@ -145,10 +145,10 @@ def test_masked_words_then_classes(here, capsys):
     args = ("train", "bert-classify", "--data-dir", "lines", "--out", "c")
     (classes,) = _json(capsys, *args, "--epochs", "12", "--init", record["checkpoint"])
     assert (classes["data"], classes["metric"]) == ("lines", "accuracy") and classes["value"] > 0.9
-    # All layers of the checkpoint's model, and another head.
+    # As many of the lowest layers as the preset has, in the sizes of the checkpoint's model, and another head.
     inner = [models.load_model(r["checkpoint"]).state_dict() for r in (classes, record)]
     encoder = [{k: v.shape for k, v in state.items() if k.startswith("encoder")} for state in inner]
-    assert encoder[0] == encoder[1]
+    assert encoder[0] == {k: v for k, v in encoder[1].items() if not k.startswith("encoder.layer.2")}
     _checks(capsys, classes, "--data-dir", "lines")
     (here / "some.txt").write_text("a quick fox\n")
     assert _out(capsys, "predict", classes["checkpoint"], "some.txt").startswith("animal")
