@@ -72,7 +72,8 @@ constexpr int64_t most_pair_rows = 14;
 // The sums of a product are one chain.
 template <Order order, class Epilogue>
 NONET_INLINE void multiply_pairs(int64_t rows, int64_t cols, const Product& product, const Epilogue& epilogue) {
-  for_tiles(rows, most_pair_rows, [&](int64_t row, int64_t height) {
+  // What goes past the caches waits in a few buffers: no more at once than these hold.
+  for_tiles(rows, product.past ? most_pair_rows / 2 : most_pair_rows, [&](int64_t row, int64_t height) {
     for (int64_t column = 0; column < cols; column += tile_columns)
       pair_tiles<order>[height - 1](product, row, column, minimum(tile_columns, cols - column));
     epilogue(row, row + height);

@@ -73,7 +73,12 @@ void pack_rows(const A* a, int64_t lda, int64_t k, int64_t rows, float* to) {
         transpose(block);
 #pragma GCC unroll 16
         for (int c = 0; c < width; ++c) {
-          if (c < lanes) store_lanes(tile + (i + c) * height + first, block[c], part);
+          float* line = tile + (i + c) * height + first;
+          if (height <= width && (k - i - c) * height >= width) {  // what is too much, the next lines overwrite
+            store(line, block[c]);
+          } else if (c < lanes) {
+            store_lanes(line, block[c], part);
+          }
         }
       });
     }
