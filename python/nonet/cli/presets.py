@@ -237,9 +237,10 @@ def _bert(
         "layers": layers,
         "inner": 512 if task == "masked" else 256,
         "dropout": dropout,
+        "window": 3,
     }
     if task == "sentences":
-        sizes |= {"pooling": "max", "window": 3}
+        sizes["pooling"] = "max"
     return SequencePreset(
         name=name,
         task=task,

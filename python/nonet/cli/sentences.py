@@ -27,7 +27,7 @@ _BATCH = 100
 _WORDS = 4000  # so that a model can be described without its data
 _CLASSES = 6
 # What is a checkpoint's that training begins with. Layers are not: the lowest of them will do for few sentences.
-_SIZES = ("width", "heads", "inner", "activation", "eps")
+_SIZES = ("width", "heads", "inner", "activation", "eps", "window")
 
 
 def prepare(preset: SequencePreset, options: Options, directory: str | None) -> Job:
