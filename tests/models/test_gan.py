@@ -100,6 +100,34 @@ def test_cyclegan():
     assert models.build("CycleGAN", **model.arguments).arguments == model.arguments
 
 
+def test_a_cycle_that_counts_later():
+    nonet.manual_seed(0)
+    a, b = (nonet.tensor(x) for x in np.random.default_rng(0).random((2, 3, 1, 8, 8), dtype=np.float32))
+    built = [
+        CycleGAN(1, width=4, blocks=1, kernel=3, **given) for given in ({}, {"cycle": 0.0}, {"delay": 2})
+    ]
+    whole, without, found = built
+    whole.load_state_dict(without.state_dict())
+    found.load_state_dict({**without.state_dict(), "waiting": found.state_dict()["waiting"]})
+
+    def loss(model: CycleGAN) -> float:
+        return model.losses()[1](model, a, b).item()
+
+    assert loss(without) < loss(whole) - 0.1
+    for _ in range(3):
+        assert loss(found) == loss(without)
+        found.follow()
+    np.testing.assert_allclose(loss(found), (loss(without) + loss(whole)) / 2, rtol=1e-5)
+    found.follow()
+    for _ in range(2):
+        assert loss(found) == loss(whole)
+        found.follow()
+    assert found.state_dict()["waiting"].item() == 0
+    same = models.build("CycleGAN", **found.arguments)
+    same.load_state_dict(found.state_dict())
+    assert loss(same) == loss(found)
+
+
 @pytest.mark.parametrize("down", [0, 1, 2])
 def test_halvings_of_translators(down):
     model = CycleGAN(1, width=4, blocks=1, kernel=3, down=down)

@@ -614,11 +614,20 @@ PRESETS: dict[str, Preset] = {
             architecture="CycleGAN",
             arguments={
                 # No identity loss: what is of B already is nearly black, what is of A white; it would forbid inverting.
-                "digits": {"width": 16, "blocks": 1, "kernel": 3, "down": 0, "identity": 0.0},
+                # The cycle counts after three tenths of the steps of both players: which polarity is right has to be
+                # found first.
+                "digits": {
+                    "width": 16,
+                    "blocks": 1,
+                    "kernel": 3,
+                    "down": 0,
+                    "identity": 0.0,
+                    "delay": 528,
+                },
                 "folder": {"width": 32, "blocks": 3, "kernel": 7},
             },
             resize={"digits": (16, 16), "folder": (64, 64)},
-            epochs={"digits": 9, "folder": 50},
+            epochs={"digits": 20, "folder": 50},
             batch_size={"digits": 16, "folder": 4},
             lr=4e-4,
             betas=(0.5, 0.999),

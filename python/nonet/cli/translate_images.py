@@ -83,6 +83,7 @@ def prepare(preset: PicturePreset, options: Options, directory: str | None) -> J
         {**known.metadata(), "classes": json.dumps(styles.classes)},
         conclude,
         f"{len(styles.test[0])} test images of A and {len(styles.test[1])} of B",
+        after_update=lambda gan: gan.follow(),
         players=(model.discriminating(), model.translating()),
     )
 

@@ -9,8 +9,8 @@ import numpy as np
 from nonet import nn
 from nonet.models.adversarial import discriminator_loss, generator_loss
 from nonet.nn import functional, init
-from nonet.ops.unary import tanh
-from nonet.tensor import Tensor, TensorLike, as_tensor, no_grad
+from nonet.ops.unary import clamp, tanh
+from nonet.tensor import Buffer, Tensor, TensorLike, as_tensor, no_grad
 
 __all__ = ["CycleGAN"]
 
@@ -70,10 +70,13 @@ class CycleGAN(nn.Module):
     What a translator of small images sees at once decides whether it keeps their contents: one that sees the whole
     image may turn every digit into another one, and back. The losses are least squares against the judges, plus `cycle`
     times the mean absolute error of going there and back, plus `identity` times that of translating what is already
-    there. forward(x) translates A to B.
+    there. The first `delay` updates (calls of `follow`, one for each player) are without the cycle, whose weight rises
+    from 0 over as many: which of two opposite looks the translators begin with is a matter of chance, and the way from
+    one to the other leads over images that have lost their contents, which the cycle forbids. forward(x) translates A
+    to B.
 
     Zhu, Park, Isola, Efros, "Unpaired image-to-image translation using cycle-consistent adversarial networks", ICCV
-    2017. Deviation: the judges see no older translations. ValueError for arguments.
+    2017. Deviations: the judges see no older translations; `delay`. ValueError for arguments.
     """
 
     def __init__(
@@ -85,11 +88,12 @@ class CycleGAN(nn.Module):
         down: int = 2,
         cycle: float = 10.0,
         identity: float = 0.5,
+        delay: int = 0,
     ) -> None:
-        if min(channels, width, kernel) < 1 or min(blocks, down) < 0:
+        if min(channels, width, kernel) < 1 or min(blocks, down, delay) < 0:
             raise ValueError(
-                "CycleGAN: channels, width and kernel must be at least 1, blocks and down at least 0, "
-                f"got {channels}, {width}, {kernel}, {blocks} and {down}"
+                "CycleGAN: channels, width and kernel must be at least 1, blocks, down and delay at least 0, "
+                f"got {channels}, {width}, {kernel}, {blocks}, {down} and {delay}"
             )
         self.arguments: dict[str, Any] = {
             "channels": channels,
@@ -99,8 +103,12 @@ class CycleGAN(nn.Module):
             "down": down,
             "cycle": float(cycle),
             "identity": float(identity),
+            "delay": delay,
         }
         self.channels, self.cycle, self.identity = channels, float(cycle), float(identity)
+        # How many updates are left: checkpoints hold it, and a GPU's loop reads no number back.
+        self.delay = float(delay)
+        self.waiting = Buffer(as_tensor(np.array([2 * delay], np.float32))) if delay else None
         self.a_to_b = _translator(channels, width, blocks, kernel, down)
         self.b_to_a = _translator(channels, width, blocks, kernel, down)
         self.judge_a = _patches(channels, width, max(down, 1))
@@ -136,6 +144,12 @@ class CycleGAN(nn.Module):
         return np.concatenate(parts)
 
     # ---- training
+    def follow(self) -> None:
+        """Counts an update; to be called after every one."""
+        if self.waiting is not None:
+            with no_grad():
+                self.waiting.copy_(clamp(self.waiting - 1, 0.0, None))
+
     def discriminating(self) -> list[nn.Parameter]:
         """The parameters of the judges."""
         return [*self.judge_a.parameters(), *self.judge_b.parameters()]
@@ -171,6 +185,8 @@ def _translator_loss(model: CycleGAN, a: Tensor, b: Tensor) -> Tensor:
     loss = loss + generator_loss(model.judge_b(fake_b * 2 - 1), "least-squares")
     # Of values in [-1, 1], as in the paper: twice that of pixels.
     around = functional.l1_loss(model.to_a(fake_b), a) + functional.l1_loss(model.to_b(fake_a), b)
+    if model.waiting is not None:
+        around = around * clamp(1 - model.waiting / model.delay, 0.0, 1.0).sum()
     loss = loss + 2 * model.cycle * around
     if model.identity:
         same = functional.l1_loss(model.to_a(a), a) + functional.l1_loss(model.to_b(b), b)

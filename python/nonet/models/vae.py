@@ -327,14 +327,14 @@ class ResidualVAE(ConvVAE):
         weight = np.zeros((2 * self.codes, rows.shape[1]))
         weight[: self.codes] = basis / scale
         bias = np.concatenate([-weight[: self.codes] @ mean, np.log(rest / kept)])
-        last: Any = list(self.decoder.modules())[-1]
+        last = list(self.decoder.modules())[-1]
         for parameter, value in (
             (self.to_codes.weight, weight),
             (self.to_codes.bias, bias),
             (self.to_pixels.weight, (basis * scale).T),
             (self.to_pixels.bias, mean),
             (self.log_sigma, np.array([0.5 * np.log(rest)])),
-            *((p, np.zeros(p.shape)) for layer in (self.head, last) for p in (layer.weight, layer.bias)),
+            *((p, np.zeros(p.shape)) for layer in (self.head, last) for p in layer.parameters()),
         ):
             with no_grad():
                 parameter.copy_(as_tensor(np.ascontiguousarray(value, np.float32), device=parameter.device))
