@@ -31,6 +31,37 @@ Inputs inputs_for(const Winograd& w, const Tiles& all, int64_t first, int64_t ti
   return out;
 }
 
+// One tile of a source; `rows` are its rows by kind, null where it has none.
+template <class Values, class R, class C>
+NONET_INLINE void transform_tile(const float* from, int64_t row, int64_t pixel, int64_t channels, int64_t step,
+                                 float* const (&rows)[kinds]) {
+  float* const whole = rows[0];
+  float* const last_col = rows[1];
+  float* const last_row = rows[2];
+  float* const corner = rows[3];
+  for_vectors(channels, [=](int64_t c, int64_t lanes) {
+    F d[R::pixels][C::pixels];
+    F v[R::pixels][C::pixels];
+    load_tile<R, C>(row, pixel, from + c, lanes, d);
+    transform_input<R, C>(d, v);
+    const auto put = [&](float* to, int i, int j) { Values::store(to + (i * C::pixels + j) * step, c, v[i][j]); };
+#pragma GCC unroll 4
+    for (int i = 0; i + 1 < R::pixels; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j + 1 < C::pixels; ++j) put(whole, i, j);
+    }
+    if (last_col != nullptr) {
+#pragma GCC unroll 4
+      for (int i = 0; i + 1 < R::pixels; ++i) put(last_col, i, C::pixels - 1);
+    }
+    if (last_row != nullptr) {
+#pragma GCC unroll 4
+      for (int j = 0; j + 1 < C::pixels; ++j) put(last_row, R::pixels - 1, j);
+    }
+    if (corner != nullptr) put(corner, R::pixels - 1, C::pixels - 1);
+  });
+}
+
 template <class Values>
 void transform_inputs(const Winograd& w, const Tiles& tiles, const Layout& layout, int64_t begin, int64_t end,
                       const Inputs& to) {
@@ -42,23 +73,12 @@ void transform_inputs(const Winograd& w, const Tiles& tiles, const Layout& layou
       float* out = to.data + layout.position[s] * to.step;
       with_taps(w.source[s].rows, w.source[s].cols, [&]<class R, class C>(R, C) {
         for (int64_t piece = 0; piece < to.pieces; ++piece) {
-          const float* at = from + piece * channels;
-          float* row = out + piece * to.of_piece();
-          for_vectors(minimum(channels, w.depth - piece * channels), [&](int64_t c, int64_t lanes) {
-            F d[R::pixels][C::pixels];
-            F v[R::pixels][C::pixels];
-            load_tile<R, C>(w.in, at + c, lanes, d);
-            transform_input<R, C>(d, v);
-#pragma GCC unroll 4
-            for (int i = 0; i < R::pixels; ++i) {
-#pragma GCC unroll 4
-              for (int j = 0; j < C::pixels; ++j) {
-                const int kind = kind_of(i + 1 == R::pixels, j + 1 == C::pixels);
-                float* to_row = row + (i * C::pixels + j) * to.step + t.row[kind] * to.piece;
-                if (t.has[kind]) Values::store(to_row, c, v[i][j]);
-              }
-            }
-          });
+          float* rows[kinds];
+          for (int kind = 0; kind < kinds; ++kind)
+            rows[kind] = t.has[kind] ? out + piece * to.of_piece() + t.row[kind] * to.piece : nullptr;
+          const int64_t first = piece * channels;
+          transform_tile<Values, R, C>(from + first, w.in.row, w.in.pixel, minimum(channels, w.depth - first), to.step,
+                                       rows);
         }
       });
     }
@@ -110,36 +130,47 @@ void panel_products(const Winograd& w, const Layout& layout, const Inputs& in, c
   }
 }
 
+// One tile of output channels; sums are the rows by kind, `right` and `below` the distances of pixels, 0 where there
+// are none.
+template <int S, class Map>
+NONET_INLINE F output_tile(const float* const (&sums)[kinds], int64_t step, const float* bias, float* out,
+                           int64_t right, int64_t below, int64_t channels, Map) {
+  const float* const from[kinds] = {sums[0], sums[1], sums[2], sums[3]};
+  F faults{};
+  for_vectors(channels, [=, &faults](int64_t c, int64_t lanes) {
+    F m[S][S];
+    F y[2][2];
+#pragma GCC unroll 16
+    for (int place = 0; place < S * S; ++place) {
+      const int kind = kind_of(place / S + 1 == S, place % S + 1 == S);
+      m[place / S][place % S] = load_lanes(from[kind] + place * step + c, lanes);
+    }
+    transform_output<S>(m, y);
+    const F b = bias == nullptr ? F{} : load_lanes(bias + c, lanes);
+    const auto put = [&](F value, float* to) {
+      faults = add_faults(faults, value);
+      store_lanes(to + c, Map::forward(value + b), lanes);
+    };
+    put(y[0][0], out);
+    if (right != 0) put(y[0][1], out + right);
+    if (below != 0) put(y[1][0], out + below);
+    if (right != 0 && below != 0) put(y[1][1], out + right + below);
+  });
+  return faults;
+}
+
 // Output channels [channel, channel + channels) of a block from m. Returns the faults.
 template <int S, class Map>
 F output_panel(const Winograd& w, const Tiles& tiles, const Block& b, const int64_t (&begin)[kinds], const float* m,
-               int64_t m_step, int64_t channel, int64_t channels, Map) {
+               int64_t m_step, int64_t channel, int64_t channels, Map map) {
   F faults{};
   Cursor t(tiles, b.tile, begin);
   for (int64_t left = b.tiles; left > 0; --left, t.next()) {
-    const Place& at = t.at;
-    float* out = w.out.data + at.image * w.out.image + at.row * w.out.row + at.col * w.out.pixel + channel;
-    const bool right = at.col + 1 < w.cols;
-    const bool below = at.row + 1 < w.rows;
-    for_vectors(channels, [&](int64_t c, int64_t lanes) {
-      F sums[S][S];
-      F y[2][2];
-#pragma GCC unroll 16
-      for (int place = 0; place < S * S; ++place) {
-        const int kind = kind_of(place / S + 1 == S, place % S + 1 == S);
-        sums[place / S][place % S] = load_lanes(m + place * m_step + t.row[kind] * panel_columns + c, lanes);
-      }
-      transform_output<S>(sums, y);
-      const F bias = w.bias == nullptr ? F{} : load_lanes(w.bias + channel + c, lanes);
-      const auto put = [&](F value, float* to) {
-        faults = add_faults(faults, value);
-        store_lanes(to + c, Map::forward(value + bias), lanes);
-      };
-      put(y[0][0], out);
-      if (right) put(y[0][1], out + w.out.pixel);
-      if (below) put(y[1][0], out + w.out.row);
-      if (right && below) put(y[1][1], out + w.out.row + w.out.pixel);
-    });
+    const float* sums[kinds];
+    for (int kind = 0; kind < kinds; ++kind) sums[kind] = m + t.row[kind] * panel_columns;
+    float* out = w.out.data + t.at.image * w.out.image + t.at.row * w.out.row + t.at.col * w.out.pixel + channel;
+    faults += output_tile<S>(sums, m_step, w.bias == nullptr ? nullptr : w.bias + channel, out,
+                             t.has[1] ? w.out.pixel : 0, t.has[2] ? w.out.row : 0, channels, map);
   }
   return faults;
 }

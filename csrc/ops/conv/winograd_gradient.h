@@ -38,68 +38,76 @@ NONET_INLINE UnitRows rows_at(const Cursor& at, int64_t unit) {
   return out;
 }
 
-// A unit's inputs of one source: [positions][.. step ..][line].
+// Where its rows begin, null for none.
+struct RowStarts {
+  float* at[kinds];
+
+  RowStarts(float* to, const UnitRows& rows, int64_t line) {
+    for (int kind = 0; kind < kinds; ++kind) at[kind] = rows.has[kind] ? to + rows.row[kind] * line : nullptr;
+  }
+};
+
+// Elements c of R x C products, `step` floats apart.
+template <class Values, int R, int C>
+NONET_INLINE void store_unit(const F (&v)[Values::count][R][C], const RowStarts& rows, int64_t step, int64_t c) {
+#pragma GCC unroll 16
+  for (int p = 0; p < R * C; ++p) {
+    float* row = rows.at[kind_of(p / C + 1 == R, p % C + 1 == C)];
+    if (row != nullptr) store(row + p * step + c, Values::join(v[0][p / C][p % C], v[Values::count - 1][p / C][p % C]));
+  }
+}
+
+// A unit's inputs of one source: [positions][.. step ..][line]. Loops that store take everything by value.
 template <class Values, class R, class C>
-NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, const UnitRows& rows,
+NONET_INLINE void input_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, const UnitRows& unit,
                              int64_t offset, float* to, int64_t step) {
-  const int64_t line = line_of(g.depth);
+  const RowStarts rows(to, unit, line_of(g.depth));
+  const int64_t row = g.in.row;
+  const int64_t pixel = g.in.pixel;
   const float* from[Values::count];
   for (int i = 0; i < Values::count; ++i) {
     const Place at = tiles.place(minimum(tile + i, tiles.count - 1));  // a missing one is 0 in dY
-    from[i] = g.in.data + at.image * g.in.image + at.row * g.in.row + at.col * g.in.pixel + offset;
+    from[i] = g.in.data + at.image * g.in.image + at.row * row + at.col * pixel + offset;
   }
-  for_vectors(g.depth, [&](int64_t c, int64_t lanes) {
+  for_vectors(g.depth, [=](int64_t c, int64_t lanes) {
     F v[Values::count][R::pixels][C::pixels];
 #pragma GCC unroll 2
     for (int i = 0; i < Values::count; ++i) {
       F d[R::pixels][C::pixels];
-      load_tile<R, C>(g.in, from[i] + c, lanes, d);
+      load_tile<R, C>(row, pixel, from[i] + c, lanes, d);
       transform_input<R, C>(d, v[i]);
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < R::pixels * C::pixels; ++p) {
-      constexpr int across = C::pixels;
-      const int kind = kind_of(p / across + 1 == R::pixels, p % across + 1 == across);
-      if (!rows.has[kind]) continue;
-      store(to + p * step + rows.row[kind] * line + c,
-            Values::join(v[0][p / across][p % across], v[Values::count - 1][p / across][p % across]));
-    }
+    store_unit<Values>(v, rows, step, c);
   });
 }
 
 // The gradients of a unit's outputs, zeros beyond the image.
 template <class Values, int S>
-NONET_INLINE void gradient_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, const UnitRows& rows,
+NONET_INLINE void gradient_unit(const WinogradGradient& g, const Tiles& tiles, int64_t tile, const UnitRows& unit,
                                 float* to, int64_t step) {
-  const int64_t line = line_of(g.channels);
-  const Pixels<const float>& out = g.out;
-  const float* from[Values::count];
-  bool there[Values::count][2][2];
+  const RowStarts rows(to, unit, line_of(g.channels));
+  const float* pixels[Values::count][2][2];
   for (int i = 0; i < Values::count; ++i) {
     const Place at = tiles.place(minimum(tile + i, tiles.count - 1));
-    from[i] = out.data + at.image * out.image + at.row * out.row + at.col * out.pixel;
-    for (int p = 0; p < 4; ++p)
-      there[i][p / 2][p % 2] = tile + i < tiles.count && at.row + p / 2 < g.rows && at.col + p % 2 < g.cols;
+    const float* first = g.out.data + at.image * g.out.image + at.row * g.out.row + at.col * g.out.pixel;
+    for (int p = 0; p < 4; ++p) {
+      const bool there = tile + i < tiles.count && at.row + p / 2 < g.rows && at.col + p % 2 < g.cols;
+      pixels[i][p / 2][p % 2] = there ? first + p / 2 * g.out.row + p % 2 * g.out.pixel : nullptr;
+    }
   }
-  for_vectors(g.channels, [&](int64_t c, int64_t lanes) {
+  for_vectors(g.channels, [=](int64_t c, int64_t lanes) {
     F v[Values::count][S][S];
 #pragma GCC unroll 2
     for (int i = 0; i < Values::count; ++i) {
       F y[2][2];
 #pragma GCC unroll 4
       for (int p = 0; p < 4; ++p) {
-        const float* at = from[i] + p / 2 * out.row + p % 2 * out.pixel + c;
-        y[p / 2][p % 2] = there[i][p / 2][p % 2] ? load_lanes(at, lanes) : F{};
+        const float* at = pixels[i][p / 2][p % 2];
+        y[p / 2][p % 2] = at != nullptr ? load_lanes(at + c, lanes) : F{};
       }
       transform_gradient<S>(y, v[i]);
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < S * S; ++p) {
-      const int kind = kind_of(p / S + 1 == S, p % S + 1 == S);
-      if (!rows.has[kind]) continue;
-      store(to + p * step + rows.row[kind] * line + c,
-            Values::join(v[0][p / S][p % S], v[Values::count - 1][p / S][p % S]));
-    }
+    store_unit<Values>(v, rows, step, c);
   });
 }
 

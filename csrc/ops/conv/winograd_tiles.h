@@ -124,7 +124,7 @@ struct Cursor {
     for (int kind = 0; kind < kinds; ++kind) row[kind] -= first[kind];
     look();
   }
-  void next() {
+  __attribute__((always_inline)) void next() {
     for (int kind = 0; kind < kinds; ++kind) row[kind] += (int64_t)has[kind];
     if ((at.col += 2) == 2 * tiles.cols) {
       at.col = 0;
@@ -137,7 +137,7 @@ struct Cursor {
   }
 
  private:
-  void look() {
+  __attribute__((always_inline)) void look() {
     const bool right = !(tiles.half_cols && at.col == 2 * (tiles.cols - 1));
     const bool below = !(tiles.half_rows && at.row == 2 * (tiles.rows - 1));
     has[0] = true;
@@ -158,13 +158,14 @@ bool has_faults(F faults) {
   return false;
 }
 
+// What is read in a loop that stores comes by value: a store might change it otherwise.
 template <class R, class C>
-NONET_INLINE void load_tile(const Pixels<const float>& in, const float* from, int64_t lanes,
+NONET_INLINE void load_tile(int64_t row, int64_t pixel, const float* from, int64_t lanes,
                             F (&d)[R::pixels][C::pixels]) {
 #pragma GCC unroll 4
   for (int i = 0; i < R::pixels; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < C::pixels; ++j) d[i][j] = load_lanes(from + i * in.row + j * in.pixel, lanes);
+    for (int j = 0; j < C::pixels; ++j) d[i][j] = load_lanes(from + i * row + j * pixel, lanes);
   }
 }
 
