@@ -188,8 +188,8 @@ F kernels_from_sums(const float* sums, const WinogradWeights* calls, int64_t sou
   const WinogradWeights& all = *calls;
   const int64_t lanes = minimum(width, all.out - channel);
   F faults{};
+  F kernels[most_elements] = {};
   for (int64_t c = 0; c < all.in; ++c) {
-    F kernels[most_elements] = {};
     for (const WinogradWeights* w = calls; w < calls + sources; ++w) {
       with_taps(w->rows, w->cols, [&]<class R, class C>(R, C) {
         constexpr int across = C::matrices;

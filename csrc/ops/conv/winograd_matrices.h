@@ -48,10 +48,12 @@ void weights_vector(const WinogradWeights* calls, int64_t sources, int64_t chann
   const int64_t matrix = matrix_floats<Values>(depth);
   const int64_t count = maximum(0, minimum(width, channels - channel));
   int64_t to = channel % panel_columns;
+  F kernels[Values::count][most_elements] = {};  // out here: clearing it took as long as the rest
   for (int64_t k = 0; k < depth; k += Values::count, to += panel_columns) {
-    F kernels[Values::count][most_elements] = {};
-    for (int64_t i = 0; i < Values::count && k + i < depth; ++i)
-      load_kernels(all.weight + channel * of_channel + (k + i) * of_depth, of_channel, count, all.size, kernels[i]);
+    for (int64_t i = 0; i < Values::count; ++i) {
+      const int64_t there = k + i < depth ? count : 0;
+      load_kernels(all.weight + channel * of_channel + (k + i) * of_depth, of_channel, there, all.size, kernels[i]);
+    }
     for (const WinogradWeights* w = calls; w < calls + sources; ++w) {
       float* first = panels[w - calls] + w->first * matrix + to;
       with_taps(w->rows, w->cols, [&]<class R, class C>(R, C) {
