@@ -16,8 +16,8 @@ struct bfloat16 {
 // Order matters nowhere but in names[] of dtype.cpp.
 enum class DType : uint8_t { float32, bfloat16, int64, int32, uint8, boolean };
 
-// avx512_bf16 is avx512 with dot products of bfloat16 pairs, amx with matrix tiles too: only the matrix product and
-// attention have kernels of their own for them.
+// avx512_bf16 is avx512 with dot products of bfloat16 pairs, amx with matrix tiles too: only what multiplies most has
+// kernels of its own for them.
 enum class Isa : int { scalar, avx2, avx512, avx512_bf16, amx };
 
 // The instruction set in use: the best one of this machine, or a lower one forced by NONET_ISA or set_isa().

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "array/array.h"
-#include "array/convert.h"
 #include "ops/conv/device.h"
 #include "ops/conv/layout.h"
 #include "ops/conv/passes.h"
@@ -186,34 +185,6 @@ void flatten(Grid& grid, Pixels<A>& in, Pixels<B>& out) {
 
 void run(const Correlation& c, bool depthwise) {
   (depthwise ? conv_kernels().correlate_depthwise : conv_kernels().correlate)(c);
-}
-
-// Whether sums over so many channels per group are those of bfloat16 pairs, read from the pixels.
-bool sums_pairs(const ConvSizes& s, int64_t depth, const ConvOptions& o) {
-  return multiplies_pairs(o.precision) && depth % 2 == 0 && !s.depthwise();
-}
-
-// Images as pairs: rounded, two channels to a float. `memory` keeps them.
-Pixels<const float> paired(const Pixels<const float>& in, int64_t images, Array& memory) {
-  const int64_t floats = images * in.image;
-  if (!memory.defined() || memory.numel() < floats) memory = Array(Shape{floats}, DType::bfloat16);
-  bfloat16* to = memory.data<bfloat16>();
-  parallel_for(floats, 32768, [&](int64_t begin, int64_t end) {
-    convert_kernels().to_bfloat16(in.data + begin, to + begin, end - begin);
-  });
-  return {static_cast<const float*>(memory.address()), in.image / 2, in.row / 2, in.pixel / 2};
-}
-
-// The same sums on pairs; c.in and c.weights hold pairs already.
-void run_pairs(Correlation c, std::vector<Tap> taps) {
-#if defined(__x86_64__)
-  for (Tap& tap : taps) tap.weight /= 2;
-  c.taps = taps.data();
-  c.grid.in /= 2;
-  c.depth /= 2;
-  c.panel_floats /= 2;
-  avx512::conv_pair_kernels.correlate(c);
-#endif
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // its forward pass is the gradient of an input, and the gradient of its input a forward pass. For ordinary sources.
 #pragma once
 
+#include <vector>
+
 #include "array/array.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/layout.h"
@@ -54,6 +56,13 @@ bool multiplies_terms(Precision precision);
 bool multiplies_pairs(Precision precision);
 // Whether they are faster than Winograd's algorithm.
 bool prefers_gemm(const ConvOptions& o);
+
+// Whether sums over `depth` channels of a group are those of bfloat16 pairs, read from the pixels.
+bool sums_pairs(const ConvSizes& s, int64_t depth, const ConvOptions& o);
+// Images as pairs: rounded, two channels to a float. `memory` keeps them.
+Pixels<const float> paired(const Pixels<const float>& in, int64_t images, Array& memory);
+// The correlation on pairs, which c.in and c.weights hold already; its sizes still count channels.
+void run_pairs(Correlation c, std::vector<Tap> taps);
 
 // The gradient of an image of few channels. False if that is not faster.
 bool spread_input(const Array& dy, const Array& weight, const float* bias, const ConvSizes& s, const ConvOptions& o,

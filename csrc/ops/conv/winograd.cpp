@@ -17,7 +17,7 @@ int64_t tiles_along(int64_t pixels) {
   return (pixels + 1) / 2;
 }
 
-const WinogradKernels& kernels(bool pairs) {
+const WinogradKernels& kernels([[maybe_unused]] bool pairs) {
 #if defined(__x86_64__)
   if (pairs) return avx512::winograd_pair_kernels;
 #endif

@@ -20,7 +20,7 @@ enum class FusedActivation : int { none, relu, tanh, sigmoid, gelu, gelu_tanh };
 // What happens inside a product. ieee: fused multiply-adds of float32. highest: errors no larger than those, normwise.
 // high: operands keep 16 bits or more, on a GPU TF32's 11. medium: operands are rounded to bfloat16. Sums are float32
 // in all of them. On a CPU without AMX highest and high are ieee, and so is medium without AVX512_BF16; convolutions of
-// 3 x 3 kernels multiply less in all but ieee (ops/conv/winograd.h).
+// small kernels multiply less in all but ieee (ops/conv/winograd.h).
 enum class Precision : int { ieee, highest, high, medium };
 
 // What Python says of an op on products. mixed: operands may be of different floating dtypes, results are bfloat16.
