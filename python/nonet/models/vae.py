@@ -328,15 +328,16 @@ class ResidualVAE(ConvVAE):
         weight[: self.codes] = basis / scale
         bias = np.concatenate([-weight[: self.codes] @ mean, np.log(rest / kept)])
         last = list(self.decoder.modules())[-1]
-        for parameter, value in (
+        settings: list[tuple[Any, np.ndarray]] = [
             (self.to_codes.weight, weight),
             (self.to_codes.bias, bias),
             (self.to_pixels.weight, (basis * scale).T),
             (self.to_pixels.bias, mean),
             (self.log_sigma, np.array([0.5 * np.log(rest)])),
             *((p, np.zeros(p.shape)) for layer in (self.head, last) for p in layer.parameters()),
-        ):
-            with no_grad():
+        ]
+        with no_grad():
+            for parameter, value in settings:
                 parameter.copy_(as_tensor(np.ascontiguousarray(value, np.float32), device=parameter.device))
 
     def _shown(self, made: Tensor) -> Tensor:
