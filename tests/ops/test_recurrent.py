@@ -215,11 +215,28 @@ MIXED = [40, 0, 3, *range(20, 38)]  # lengths of 21 sequences
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize(
-    ("steps", "batch", "inputs", "hidden", "lengths"), [(40, 21, 19, 97, MIXED), (17, 140, 6, 33, None)]
+    ("steps", "batch", "inputs", "hidden", "lengths", "layers"),
+    [
+        (40, 21, 19, 97, MIXED, 1),
+        (17, 140, 6, 33, None, 1),
+        (40, 21, 19, 64, MIXED, 2),
+        (20, 32, 300, 40, None, 3),
+    ],
 )
-def test_input_part_by_steps(kind, steps, batch, inputs, hidden, lengths):
-    """Sizes whose x-part the threads of the steps make, a few steps at a time; more rows than they take at once."""
-    case = Case(kind, steps, batch, inputs, hidden, lengths=lengths, bidirectional=True, batch_first=True)
+def test_input_part_by_steps(kind, steps, batch, inputs, hidden, lengths, layers):
+    """Sizes whose x-part the threads of the steps make, a few steps at a time; more rows than they take at once; layers
+    behind the first one, whose inputs are more or fewer."""
+    case = Case(
+        kind,
+        steps,
+        batch,
+        inputs,
+        hidden,
+        lengths=lengths,
+        layers=layers,
+        bidirectional=True,
+        batch_first=True,
+    )
     case.check(tol=5e-5)
     with nonet.set_matmul_precision("medium"):
         case.check(tol=3e-2, grad=False)
@@ -300,6 +317,7 @@ def _check_sample(kind: str, number: int, sizes: tuple[int, ...], isas: Any) -> 
         inputs,
         hidden,
         lengths=lengths,
+        layers=2 if number % 5 == 2 else 1,
         bidirectional=number % 3 == 0,
         batch_first=number % 4 == 1,
         seed=number,

@@ -230,7 +230,7 @@ void forward_layer(const LayerCall& call, const Array& in, const Array& h0, cons
     f.bias_of_x = joined_bias(w, o.cell, s.hidden, own.bias, o.op);
     if (makes_input_part(f, in, o)) {
       f.x = in.address();
-      f.inputs = s.inputs;
+      f.inputs = in.dim(1);
       f.x_is_bfloat16 = is_bfloat16(in);
       own.input_panels = panels_of_rows(w.w_ih, 0, gates_of(o.cell), s.hidden, f.pairs);
       f.weights_of_x = static_cast<const float*>(own.input_panels.address());
