@@ -202,6 +202,7 @@ def compare(
     """Times the contestants in alternating blocks, each until it is undisturbed, `effort.patience` times at most."""
     sides = _contestants(contestants)
     guard = guard or Guard()
+    nonet.empty_cache()  # what other cases freed fits nobody here
     repetitions = {side.name: _repetitions(side, effort.block_seconds) for side in sides}
     clean: dict[str, list[float]] = {side.name: [] for side in sides}
     dirty: dict[str, list[float]] = {side.name: [] for side in sides}

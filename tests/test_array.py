@@ -341,6 +341,29 @@ def test_freed_memory_of_one_size_is_given_up_for_another():
     nonet.empty_cache()
 
 
+def test_sizes_that_nobody_wants_any_more_make_room_for_others():
+    gc.collect()
+    nonet.empty_cache()
+    nonet.reset_peak_memory()
+    mebi = 1 << 20
+    arrays = [nonet.zeros(3 * mebi // 4) for _ in range(40)]  # all that may be kept, in use at once
+    del arrays
+
+    def kept() -> int:
+        array = _core.Array((5 * mebi // 4,))
+        before = nonet.memory_stats()["cached"]
+        del array
+        return nonet.memory_stats()["cached"] - before
+
+    assert kept() == 0
+    for _ in range(1100):
+        _core.Array((1,))
+    kept()  # gives two of the others back
+    assert kept() == 5 * mebi
+    assert nonet.memory_stats()["cached"] <= 120 * mebi
+    nonet.empty_cache()
+
+
 def test_alien_dlpack_deleter_runs_once():
     """A producer written against the C structures: its deleter runs when the last tensor is gone, once."""
     calls = []

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t min_cached = int64_t{64} << 20;
 constexpr int64_t largest = int64_t{1} << 46;
+constexpr int64_t long_ago = 1024;  // allocations: a step or more of most trainings
 constexpr int64_t mapped =
     int64_t{1} << 20;  // from here on in mappings of their own, which free() would keep for itself
 
@@ -73,6 +74,14 @@ void Allocator::give_back(void* block, int64_t bytes) {
   }
 }
 
+void Allocator::give_back(const Blocks& blocks) {
+  for (const auto& [block, bytes] : blocks) give_back(block, bytes);
+}
+
+int64_t Allocator::most_kept() const {
+  return std::max(min_cached, peak_);
+}
+
 int64_t Allocator::limit() const {
   return peak_ + std::max(min_cached, peak_ / 8);
 }
@@ -91,8 +100,21 @@ void* Allocator::larger(int index) {
   return nullptr;
 }
 
-std::vector<std::pair<void*, int64_t>> Allocator::surplus() {
-  std::vector<std::pair<void*, int64_t>> blocks;
+Allocator::Blocks Allocator::forgotten(int64_t bytes) {
+  Blocks blocks;
+  for (int index = 0; index < static_cast<int>(free_.size()); ++index) {
+    if (wanted_[index] > allocations_ - long_ago) continue;
+    for (auto& list = free_[index]; bytes > 0 && !list.empty(); list.pop_back()) {
+      blocks.emplace_back(list.back(), bytes_of(index));
+      cached_ -= bytes_of(index);
+      bytes -= bytes_of(index);
+    }
+  }
+  return blocks;
+}
+
+Allocator::Blocks Allocator::surplus() {
+  Blocks blocks;
   for (int index = static_cast<int>(free_.size()) - 1; index >= 0; --index) {
     for (auto& list = free_[index]; !list.empty(); list.pop_back()) {
       if (in_use_ + cached_ <= limit()) return blocks;
@@ -105,9 +127,10 @@ std::vector<std::pair<void*, int64_t>> Allocator::surplus() {
 
 void* Allocator::allocate(int64_t bytes) {
   const int64_t size = held(device_, bytes);
-  std::vector<std::pair<void*, int64_t>> unneeded;
+  Blocks unneeded;
   {
     const std::lock_guard lock(mutex_);
+    wanted_[class_of(bytes).index] = ++allocations_;
     in_use_ += size;
     peak_ = std::max(peak_, in_use_);
     if (auto& list = free_[class_of(bytes).index]; !list.empty()) {
@@ -123,7 +146,7 @@ void* Allocator::allocate(int64_t bytes) {
       unneeded = surplus();
     }
   }
-  for (const auto& [block, size_of_it] : unneeded) give_back(block, size_of_it);
+  give_back(unneeded);
   if (void* block = fresh(size)) return block;
   empty();
   if (void* block = fresh(size)) return block;
@@ -141,6 +164,8 @@ void* Allocator::allocate(int64_t bytes) {
 
 void Allocator::release(void* block, int64_t bytes) {
   int64_t size = held(device_, bytes);
+  Blocks unneeded;
+  bool keeps = false;
   {
     const std::lock_guard lock(mutex_);
     in_use_ -= size;
@@ -150,13 +175,17 @@ void Allocator::release(void* block, int64_t bytes) {
       size = bytes_of(index);
       lent_.erase(lent);
     }
-    if (caches(device_) && cached_ + size <= std::max(min_cached, peak_)) {
+    if (caches(device_)) {
+      if (size <= most_kept() && cached_ + size > most_kept()) unneeded = forgotten(cached_ + size - most_kept());
+      keeps = cached_ + size <= most_kept();
+    }
+    if (keeps) {
       cached_ += size;
       free_[index].push_back(block);
-      return;
     }
   }
-  give_back(block, size);
+  give_back(unneeded);
+  if (!keeps) give_back(block, size);
 }
 
 void Allocator::empty() {
