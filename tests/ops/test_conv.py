@@ -207,8 +207,10 @@ def test_tiles_of_pairs(isa, kernel, stride, positive):
     for what, got, want, rounded in zip(
         ("y", "dx", "dw"), (y.detach(), t[0].grad, t[1].grad), *both, strict=True
     ):
-        error = np.sqrt(np.mean((got.numpy() - want) ** 2))
-        assert error < 2.2 * np.sqrt(np.mean((rounded - want) ** 2)), what
+        error, usual = (np.sqrt(np.mean((found - want) ** 2)) for found in (got.numpy(), rounded))
+        assert error < 2.2 * usual, what
+        if isa == "avx512_bf16":  # and pairs it was that multiplied
+            assert error > 0.5 * usual, what
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5, 5), (1, 3, 1, 1), (2, 3, 1, 7), (200, 3, 3, 3)])

@@ -226,17 +226,8 @@ MIXED = [40, 0, 3, *range(20, 38)]  # lengths of 21 sequences
 def test_input_part_by_steps(kind, steps, batch, inputs, hidden, lengths, layers):
     """Sizes whose x-part the threads of the steps make, a few steps at a time; more rows than they take at once; layers
     behind the first one, whose inputs are more or fewer."""
-    case = Case(
-        kind,
-        steps,
-        batch,
-        inputs,
-        hidden,
-        lengths=lengths,
-        layers=layers,
-        bidirectional=True,
-        batch_first=True,
-    )
+    options = {"lengths": lengths, "layers": layers, "bidirectional": True, "batch_first": True}
+    case = Case(kind, steps, batch, inputs, hidden, **options)
     case.check(tol=5e-5)
     with nonet.set_matmul_precision("medium"):
         case.check(tol=3e-2, grad=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,22 @@ def arrays(path: Path) -> dict[str, bytes]:
     """Bytes of every tensor in a file."""
     tensors, _ = io.load_tensors(path)
     return {name: array.tobytes() for name, array in tensors.items()}
+
+
+class Crash(BaseException):
+    """What nothing catches."""
+
+
+def crash_at(owner: Any, place: str, call: int) -> None:
+    """The method `place` of `owner` raises Crash at that call of it, counted from 0."""
+    real, count = getattr(owner, place), itertools.count()
+
+    def method(*args: Any) -> Any:
+        if next(count) == call:
+            raise Crash
+        return real(*args)
+
+    setattr(owner, place, method)
 
 
 def parameters(trainer: Trainer) -> dict[str, bytes]:

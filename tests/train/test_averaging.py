@@ -7,7 +7,7 @@ import pytest
 
 from nonet import data, io, models, nn, optim
 from nonet.train import Trainer, load_state
-from train.small import arrays, make, parameters
+from train.small import Crash, arrays, crash_at, make, parameters
 
 OPTIONS = {"epochs": 3, "checkpoint_every": 3, "averaging": 0.8}
 
@@ -85,25 +85,13 @@ def _same(path, whole):
     assert arrays(path / "last.safetensors") == arrays(whole / "last.safetensors")
 
 
-class Crash(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("place", ["update", "evaluate"])
 def test_a_resumed_run_has_the_same_bits(tmp_path, keep, place):
     whole = make(tmp_path / "whole", keep=keep, **OPTIONS)
     whole.fit()
     trainer = make(tmp_path / "part", keep=keep, **OPTIONS)
-    owner = trainer.engine if place == "update" else trainer
-    real, count = getattr(owner, place), iter(range(100))
-
-    def crash(*args):
-        if next(count) == (7 if place == "update" else 1):
-            raise Crash
-        return real(*args)
-
-    setattr(owner, place, crash)
+    crash_at(*((trainer.engine, "update", 7) if place == "update" else (trainer, "evaluate", 1)))
     with pytest.raises(Crash):
         trainer.fit()
     make(tmp_path / "part", resume=True, keep=keep, **OPTIONS).fit()

@@ -12,7 +12,7 @@ import pytest
 
 from nonet import io
 from nonet.train import load_state
-from train.small import arrays, make, parameters
+from train.small import Crash, arrays, crash_at, make, parameters
 
 OPTIONS = {"epochs": 3, "checkpoint_every": 3, "log_every": 2}
 
@@ -39,21 +39,10 @@ def _log(path):
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-class Crash(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("step", range(12))
 def test_a_crash_before_any_step(tmp_path, whole, step):
     trainer = make(tmp_path, **OPTIONS)
-    real, count = trainer.engine.update, iter(range(100))
-
-    def update():
-        if next(count) == step:
-            raise Crash
-        real()
-
-    trainer.engine.update = update
+    crash_at(trainer.engine, "update", step)
     with pytest.raises(Crash):
         trainer.fit()
     assert not (tmp_path / "model.safetensors").exists()
@@ -64,14 +53,7 @@ def test_a_crash_before_any_step(tmp_path, whole, step):
 @pytest.mark.parametrize("place", ["evaluate", "save", "_judge"])
 def test_a_crash_around_the_end_of_an_epoch(tmp_path, whole, place):
     trainer = make(tmp_path, **OPTIONS)
-    real, count = getattr(trainer, place), iter(range(100))
-
-    def crash(*args):
-        if next(count) == (3 if place == "save" else 1):
-            raise Crash
-        return real(*args)
-
-    setattr(trainer, place, crash)
+    crash_at(trainer, place, 3 if place == "save" else 1)
     with pytest.raises(Crash):
         trainer.fit()
     make(tmp_path, resume=True, **OPTIONS).fit()
@@ -140,14 +122,7 @@ def test_early_stopping_survives(tmp_path):
     result = straight.fit()
     assert result.stopped_early
     trainer = make(tmp_path / "b", **options)
-    real, count = trainer.engine.update, iter(range(100))
-
-    def update():
-        if next(count) == result.steps - 2:
-            raise Crash
-        real()
-
-    trainer.engine.update = update
+    crash_at(trainer.engine, "update", result.steps - 2)
     with pytest.raises(Crash):
         trainer.fit()
     resumed = make(tmp_path / "b", resume=True, **options)
